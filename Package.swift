@@ -64,8 +64,9 @@ let package = Package(
 
     // Sleeping.
     library("Frames", []),
+    library("Failpoints", []),
     library("Seamless", ["Frames", "LinuxSystem", "LinuxNetwork"]),
-    library("SentryProcess", ["Seamless", "QMP", "LinuxSystem", "LinuxNetwork", "LinuxProcess"]),
+    library("SentryProcess", ["Seamless", "Failpoints", "QMP", "LinuxSystem", "LinuxNetwork"]),
     library("SuspendToSwap", ["LinuxMemory", "LinuxProcess", "QEMU"]),
 
     // Putting it together.
@@ -74,8 +75,8 @@ let package = Package(
     library(
       "Daemon",
       [
-        "API", "Inventory", "QEMU", "Seamless", "SuspendToSwap", "LinuxMemory", "LinuxNetwork",
-        "LinuxProcess", log, lifecycle,
+        "API", "Inventory", "Failpoints", "QEMU", "QMP", "Seamless", "SuspendToSwap", "LinuxSystem",
+        "LinuxMemory", "LinuxNetwork", "LinuxProcess", log, lifecycle,
       ]),
     library("Web", ["API", "Daemon", hummingbird, log, lifecycle]),
     library("Client", ["API", nioCore, nioPosix, nioHTTP1]),
@@ -99,6 +100,6 @@ let package = Package(
     tests("SeamlessTests", ["Frames", "Seamless", "SentryProcess"]),
     tests("SuspendToSwapTests", ["SuspendToSwap", "LinuxMemory", "LinuxProcess"]),
     tests("DaemonTests", ["Daemon", "Inventory", "API", "Client", "Web", "Commands"]),
-    tests("IntegrationTests", ["TestBed", "API", "Client"]),
+    tests("IntegrationTests", ["TestBed", "API", "Client", "Daemon", "Seamless", "SuspendToSwap"]),
   ]
 )

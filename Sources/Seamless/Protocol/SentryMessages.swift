@@ -1,0 +1,202 @@
+/// What the daemon and the sentry say to each other: one JSON object per message of a sequenced-packet
+/// Unix socket, descriptors travelling beside it (`SCM_RIGHTS`, unix(7)).
+///
+/// The daemon asks, the sentry answers with the request's `id`; what the sentry says unasked is a
+/// ``SentryNotice``. Both ends come from one build and one host, but a sentry outlives the daemon that
+/// started it, so the first message states the version.
+public enum SentryProtocol {
+  /// Raised whenever a message changes its meaning.
+  public static let version = 1
+  /// The longest message either side accepts, in bytes.
+  public static let maximumMessageBytes = 64 * 1024
+  /// Descriptors that come with ``SentryRequest/Body/guardMachine(_:)``.
+  public static let descriptorsPerMachine = 5
+  /// How often the daemon says that it is there, in seconds.
+  public static let heartbeatSeconds = 1
+  /// How long the sentry waits for a sign of the daemon before it wakes every VM, in seconds.
+  public static let daemonAbsenceLimitSeconds = 10
+}
+
+/// A request of the daemon.
+public struct SentryRequest: Codable, Sendable {
+  /// Matches the answer to the request; chosen by the daemon, never zero.
+  public let id: UInt64
+  public let body: Body
+
+  public init(id: UInt64, body: Body) {
+    self.id = id
+    self.body = body
+  }
+
+  public enum Body: Codable, Sendable {
+    /// Opens the conversation; answered by ``SentryReply/Body/welcome(_:)``.
+    case hello(version: Int)
+    /// Says that the daemon lives.
+    case heartbeat
+    /// Gives a machine into the sentry's care. Descriptors, in this order: a connected QMP monitor, the
+    /// memory of the cursors, the detour tap, the injecting and the learning packet socket.
+    case guardMachine(GuardedMachine)
+    /// From now on, hold every frame that the detour delivers.
+    case arm(name: String)
+    /// The VM is paused: look at the last frames, then answer for it, or refuse.
+    case commit(name: String)
+    /// Wake the VM, whatever state it is in; also the way to undo ``arm(name:)`` and ``commit(name:)``.
+    case wake(name: String, cause: WakeCause)
+    /// What the VM's traffic looks like.
+    case traffic(name: String)
+    /// The VM is gone.
+    case forget(name: String)
+  }
+}
+
+/// A machine in the sentry's care.
+public struct GuardedMachine: Codable, Sendable {
+  public let name: String
+  /// Index of the VM's tap, where the detour's filter hangs.
+  public let tapIndex: Int32
+  /// MAC address of the guest, as text.
+  public let macAddress: String
+  /// MTU of the VM's tap, in bytes.
+  public let mtu: Int
+  /// Whether the machine is asleep behind an engaged detour: a new sentry takes over from one that died.
+  public let asleep: Bool
+
+  public init(name: String, tapIndex: Int32, macAddress: String, mtu: Int, asleep: Bool) {
+    self.name = name
+    self.tapIndex = tapIndex
+    self.macAddress = macAddress
+    self.mtu = mtu
+    self.asleep = asleep
+  }
+}
+
+/// What the sentry says: an answer (`id` of the request) or a notice (`id` zero).
+public struct SentryReply: Codable, Sendable {
+  public let id: UInt64
+  public let body: Body
+
+  public init(id: UInt64, body: Body) {
+    self.id = id
+    self.body = body
+  }
+
+  public enum Body: Codable, Sendable {
+    case done
+    case welcome([GuardStatus])
+    case traffic(TrafficReport)
+    case awake(WakeOutcome)
+    /// The request could not be carried out; the VM is as it was before.
+    case refused(code: Refusal, message: String)
+    case notice(SentryNotice)
+  }
+
+  public enum Refusal: String, Codable, Sendable {
+    /// The daemon speaks another version.
+    case version
+    /// No such machine.
+    case unknownMachine
+    /// The request does not fit the machine's phase.
+    case wrongPhase
+    /// Frames came in that must wake the VM, or its flows are not quiet.
+    case activity
+    /// The machine's descriptors or cursors are unusable.
+    case unusable
+    /// QEMU does not continue the VM.
+    case monitor
+  }
+}
+
+/// What the sentry reports unasked.
+public enum SentryNotice: Codable, Sendable {
+  /// Traffic, or the loss of the daemon or of the detour, is waking the VM: `cont` has been sent.
+  case waking(name: String, cause: WakeCause, flow: String?)
+  /// The VM is awake again.
+  case awake(name: String, WakeOutcome)
+  /// QEMU does not answer on the sentry's monitor; the sentry goes on trying and holds the frames.
+  case monitorSilent(name: String, message: String)
+  /// QEMU has closed the monitor: the VM is gone.
+  case monitorClosed(name: String)
+}
+
+/// Where a machine stands, in the sentry's eyes.
+public enum GuardPhase: String, Codable, Sendable {
+  /// The VM runs; the sentry watches its traffic.
+  case learning
+  /// The detour is about to be, or has just been engaged; every frame is held.
+  case holding
+  /// The VM sleeps; the sentry answers for it.
+  case answering
+  /// `cont` has been sent.
+  case waking
+}
+
+public struct GuardStatus: Codable, Sendable {
+  public let name: String
+  public let phase: GuardPhase
+
+  public init(name: String, phase: GuardPhase) {
+    self.name = name
+    self.phase = phase
+  }
+}
+
+/// How a wake went. Durations in seconds, on the sentry's monotonic clock.
+public struct WakeOutcome: Codable, Sendable {
+  public let cause: WakeCause
+  /// The flow that woke the VM, as text.
+  public let flow: String?
+  /// From the first sight of the frame (or order) that woke the VM to `cont` being sent.
+  public let firstFrameToContinueSeconds: Double
+  /// From `cont` being sent to QEMU's answer.
+  public let continueSeconds: Double
+  /// From the first sight to the detour being gone and the last held frame replayed.
+  public let totalSeconds: Double
+  /// Frames that were held and replayed.
+  public let heldFrames: Int
+  /// Frames that found no room in the hold and were dropped.
+  public let droppedFrames: Int
+  /// Frames that the sentry answered while the VM slept.
+  public let answeredFrames: Int
+
+  public init(
+    cause: WakeCause, flow: String?, firstFrameToContinueSeconds: Double,
+    continueSeconds: Double, totalSeconds: Double, heldFrames: Int, droppedFrames: Int,
+    answeredFrames: Int
+  ) {
+    self.cause = cause
+    self.flow = flow
+    self.firstFrameToContinueSeconds = firstFrameToContinueSeconds
+    self.continueSeconds = continueSeconds
+    self.totalSeconds = totalSeconds
+    self.heldFrames = heldFrames
+    self.droppedFrames = droppedFrames
+    self.answeredFrames = answeredFrames
+  }
+}
+
+/// What the sentry knows of a VM's traffic.
+public struct TrafficReport: Codable, Sendable {
+  public let phase: GuardPhase
+  /// Seconds since a frame that only the guest can answer went in or out.
+  public let secondsSinceUse: Double
+  /// Frames of use seen so far; grows only.
+  public let framesOfUse: UInt64
+  /// Why the VM's flows forbid sleep at this moment; empty when they do not.
+  public let obstacles: [String]
+  /// The guest's addresses, as text.
+  public let addresses: [String]
+  /// Frames answered since the VM fell asleep.
+  public let answeredFrames: Int
+
+  public init(
+    phase: GuardPhase, secondsSinceUse: Double, framesOfUse: UInt64, obstacles: [String],
+    addresses: [String], answeredFrames: Int
+  ) {
+    self.phase = phase
+    self.secondsSinceUse = secondsSinceUse
+    self.framesOfUse = framesOfUse
+    self.obstacles = obstacles
+    self.addresses = addresses
+    self.answeredFrames = answeredFrames
+  }
+}

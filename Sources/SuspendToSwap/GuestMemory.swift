@@ -1,0 +1,128 @@
+import Glibc
+public import LinuxMemory
+public import LinuxProcess
+public import LinuxSystem
+
+/// The RAM of a VM as its QEMU process holds it: one shared memfd, mapped in one or more places.
+///
+/// Found in the process's own maps, so that a VM which somebody else started fits as well, as long as its
+/// RAM lies on a memfd (`memory-backend-memfd,share=on`).
+public struct GuestMemory: ~Copyable, Sendable {
+  /// Where the RAM is mapped in QEMU's address space, with each mapping's offset in the memfd.
+  public let mappings: [Mapping]
+  /// The memfd, by a descriptor of our own.
+  let memory: OwnedFileDescriptor
+  /// Size of the memfd in bytes.
+  public let size: UInt64
+
+  public struct Mapping: Hashable, Sendable {
+    public let addresses: Range<UInt>
+    public let offset: UInt64
+  }
+
+  /// The name that QEMU gives the memfd of a `memory-backend-memfd`; the auxiliary RAM blocks of
+  /// `aux-ram-share=on` (ROMs, video memory) have names of their own and stay where they are.
+  static let memfdName = "/memfd:memory-backend-memfd (deleted)"
+
+  /// Finds a VM's RAM.
+  ///
+  /// - Parameters:
+  ///   - process: the QEMU process.
+  ///   - expectedBytes: the VM's memory; what is found must be as large.
+  /// - Throws: ``SuspendError`` `.unpageable` with the reason when the VM's memory cannot be paged out.
+  public init(of process: borrowing ProcessHandle, expectedBytes: UInt64) throws {
+    let pid = process.identity.pid
+    let found = try MemoryMap.read(pid: pid).filter { mapping in
+      mapping.shared && mapping.writable && mapping.path == Self.memfdName
+    }
+    guard let first = found.first else {
+      throw SuspendError(
+        .unpageable,
+        "the VM's memory is not on a shared memfd; only a VM whose machine description Dormouse "
+          + "made, or one with memory-backend-memfd,share=on, can sleep in swap")
+    }
+    guard found.allSatisfy({ $0.inode == first.inode && $0.device == first.device }) else {
+      throw SuspendError(.unpageable, "the VM's memory is spread over several memfds")
+    }
+    let descriptors = try ProcessInspection.descriptors(of: pid)
+    try Self.refuseUnpageableDevices(descriptors.map(\.target))
+
+    guard let memory = try Self.memfd(inode: first.inode, descriptors, of: process) else {
+      throw SuspendError(.unpageable, "QEMU no longer holds the memfd of the VM's memory")
+    }
+    var status = stat()
+    try checked(fstat(memory.rawValue, &status))
+    guard UInt64(status.st_size) == expectedBytes else {
+      throw SuspendError(
+        .unpageable,
+        "the VM's memory is \(status.st_size) bytes where \(expectedBytes) were expected")
+    }
+    var fileSystem = statfs()
+    try checked(fstatfs(memory.rawValue, &fileSystem))
+    guard fileSystem.f_type != Self.hugetlbfsMagic else {
+      throw SuspendError(
+        .unpageable, "the VM's memory is in huge pages (hugetlbfs), which are never swapped")
+    }
+    guard try ProcessMemory.lockedBytes(pid: pid) == 0 else {
+      throw SuspendError(
+        .unpageable, "the VM's memory is locked (mlock), so it cannot be paged out")
+    }
+
+    self.mappings = found.map { Mapping(addresses: $0.start..<$0.end, offset: $0.offset) }
+    self.size = UInt64(status.st_size)
+    self.memory = memory
+  }
+
+  /// HUGETLBFS_MAGIC of linux/magic.h.
+  private static let hugetlbfsMagic = 0x9584_58f6
+
+  /// Devices that reach into guest memory behind the kernel's back, or whose memory the kernel cannot
+  /// read: their VMs stay awake.
+  static func refuseUnpageableDevices(_ targets: [String]) throws(SuspendError) {
+    for target in targets {
+      if target.hasPrefix("/dev/vfio/") || target.contains("[vfio-device]") {
+        throw SuspendError(
+          .unpageable, "the VM has a passed-through device (VFIO), which pins its memory")
+      }
+      if target == "/dev/sev" || target.contains("[kvm-gmem]") {
+        throw SuspendError(
+          .unpageable, "the VM's memory is encrypted (SEV or TDX) and cannot be paged out")
+      }
+    }
+  }
+
+  private static func memfd(
+    inode: UInt64, _ descriptors: [(number: CInt, target: String)],
+    of process: borrowing ProcessHandle
+  ) throws -> OwnedFileDescriptor? {
+    for descriptor in descriptors where descriptor.target == memfdName {
+      let candidate = try process.duplicateDescriptor(descriptor.number)
+      var status = stat()
+      try checked(fstat(candidate.rawValue, &status))
+      if status.st_ino == inode { return candidate }
+    }
+    return nil
+  }
+
+  /// Bytes of the RAM that are in the page cache: those that cost the host memory.
+  public borrowing func residentBytes() throws -> UInt64 {
+    try Residency.cachedBytes(of: memory.rawValue)
+  }
+
+  /// Offsets of the RAM that are in memory at this moment, merged and bounded: the working set, when
+  /// called soon after a wake.
+  public borrowing func workingSet() throws -> WorkingSet {
+    WorkingSet(residentRanges: try Residency.residentRanges(of: memory.rawValue, size: size))
+  }
+
+  /// Translates offsets of the memfd into QEMU's addresses.
+  func addresses(of offsets: Range<UInt64>) -> [Range<UInt>] {
+    mappings.compactMap { mapping in
+      let end = mapping.offset + UInt64(mapping.addresses.count)
+      let covered = offsets.clamped(to: mapping.offset..<end)
+      guard !covered.isEmpty else { return nil }
+      let start = mapping.addresses.lowerBound + UInt(covered.lowerBound - mapping.offset)
+      return start..<(start + UInt(covered.count))
+    }
+  }
+}
