@@ -12,10 +12,12 @@ public func onBlockingThread<Value: Sendable>(
   try await withCheckedThrowingContinuation { continuation in
     let work = ThreadBody { continuation.resume(with: Result(catching: body)) }
     let context = Unmanaged.passRetained(work).toOpaque()
-    let failure = dormouse_spawn_thread(name, { context in
-      guard let context else { return }
-      Unmanaged<ThreadBody>.fromOpaque(context).takeRetainedValue().run()
-    }, context)
+    let failure = dormouse_spawn_thread(
+      name,
+      { context in
+        guard let context else { return }
+        Unmanaged<ThreadBody>.fromOpaque(context).takeRetainedValue().run()
+      }, context)
     if failure != 0 {
       Unmanaged<ThreadBody>.fromOpaque(context).release()
       // No thread is to be had: the caller's thread waits instead, which is slow but not wrong.
