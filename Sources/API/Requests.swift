@@ -1,0 +1,96 @@
+/// What a new VM shall be.
+public struct CreateRequest: Codable, Sendable, Hashable {
+  /// How a disk image is to be read. It is settled when the VM is created and never guessed from the
+  /// content, which the guest can write.
+  public enum ImageFormat: String, Codable, Sendable, Hashable, CaseIterable {
+    /// The bytes of the disk, one after the other.
+    case raw
+    /// QEMU's own format.
+    case qcow2
+  }
+
+  /// A network interface.
+  public struct Network: Codable, Sendable, Hashable {
+    /// An existing bridge in the daemon's network namespace.
+    public var bridge: String
+    /// The guest's address; absent: the daemon makes one up and keeps it.
+    public var macAddress: String?
+
+    /// A request from its parts.
+    public init(bridge: String, macAddress: String? = nil) {
+      self.bridge = bridge
+      self.macAddress = macAddress
+    }
+  }
+
+  /// Unique on this host; see ``validated()`` for what a name may be.
+  public var name: String
+  /// Guest RAM in bytes, a multiple of 1 MiB.
+  public var memoryBytes: UInt64
+  /// Virtual processors.
+  public var cpus: Int
+  /// Absolute path of a disk image.
+  public var image: String?
+  /// How to read the image; absent: `qcow2` when its name ends in `.qcow2`, otherwise `raw`.
+  public var imageFormat: ImageFormat?
+  /// Absolute path of a kernel to boot directly.
+  public var kernel: String?
+  /// Absolute path of its initial RAM disk.
+  public var initrd: String?
+  /// Its command line.
+  public var kernelCommandLine: String?
+  /// Its interfaces: at most one, for now.
+  public var networks: [Network]
+  /// Seconds without activity after which it is put to sleep; absent: only by order.
+  public var idleAfterSeconds: Double?
+
+  /// A request from its parts.
+  public init(
+    name: String, memoryBytes: UInt64, cpus: Int, image: String? = nil,
+    imageFormat: ImageFormat? = nil, kernel: String? = nil, initrd: String? = nil,
+    kernelCommandLine: String? = nil, networks: [Network] = [], idleAfterSeconds: Double? = nil
+  ) {
+    self.name = name
+    self.memoryBytes = memoryBytes
+    self.cpus = cpus
+    self.image = image
+    self.imageFormat = imageFormat
+    self.kernel = kernel
+    self.initrd = initrd
+    self.kernelCommandLine = kernelCommandLine
+    self.networks = networks
+    self.idleAfterSeconds = idleAfterSeconds
+  }
+}
+
+/// The body of `PATCH /v1/virtual-machines/{name}`.
+public struct SettingsRequest: Codable, Sendable, Hashable {
+  /// Seconds without activity after which the VM is put to sleep; `null` is never.
+  public var idleAfterSeconds: Double?
+
+  /// A request from its parts.
+  public init(idleAfterSeconds: Double?) {
+    self.idleAfterSeconds = idleAfterSeconds
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case idleAfterSeconds
+  }
+
+  /// Reads the settings. The key must be there: a body that changes nothing is a mistake.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    guard container.contains(.idleAfterSeconds) else {
+      throw DecodingError.keyNotFound(
+        CodingKeys.idleAfterSeconds,
+        .init(codingPath: container.codingPath, debugDescription: "nothing to change"))
+    }
+    idleAfterSeconds = try container.decodeIfPresent(Double.self, forKey: .idleAfterSeconds)
+  }
+
+  /// Writes the settings, "never" as `null`.
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(idleAfterSeconds, forKey: .idleAfterSeconds)
+  }
+}
