@@ -54,7 +54,7 @@ int dormouse_pidfd_reap(int pidfd, int *reason, int *status) {
   return 1;
 }
 
-ssize_t dormouse_readlink(const char *path, char *buffer, size_t capacity) {
+ssize_t dormouse_readlink(const char *path, void *buffer, size_t capacity) {
   return readlink(path, buffer, capacity);
 }
 

@@ -35,24 +35,19 @@ public enum ProcessInspection {
     of pid: Int32
   ) throws(LinuxError) -> [(number: CInt, target: String)] {
     let path = "/proc/\(pid)/fd"
-    guard let directory = opendir(path) else {
-      let error = dormouse_errno()
-      throw error == ENOENT || error == ESRCH
-        ? LinuxError(code: .gone, message: "there is no process \(pid)")
-        : LinuxError("list the descriptors of process \(pid)", .init(rawValue: error))
+    let names: [String]
+    do throws(LinuxError) {
+      names = try KernelFile.names(in: path)
+    } catch  where error.code == .notFound || error.code == .gone {
+      throw LinuxError(code: .gone, message: "there is no process \(pid)", errno: error.errno)
     }
-    defer { closedir(directory) }
     var found: [(number: CInt, target: String)] = []
-    var target = [CChar](repeating: 0, count: Int(PATH_MAX))
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
+    var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    for name in names {
       guard let number = CInt(name) else { continue }
       let length = dormouse_readlink("\(path)/\(name)", &target, target.count)
       guard length > 0 else { continue }
-      let bytes = target[..<length].map { UInt8(bitPattern: $0) }
-      found.append((number, String(decoding: bytes, as: UTF8.self)))
+      found.append((number, String(decoding: target[..<length], as: UTF8.self)))
     }
     return found.sorted { $0.number < $1.number }
   }

@@ -51,6 +51,25 @@ public enum KernelFile {
     return value
   }
 
+  /// The names in a directory, without `.` and `..`, in no particular order.
+  public static func names(in path: String) throws(LinuxError) -> [String] {
+    guard let directory = opendir(path) else {
+      throw LinuxError("list \(path)", Errno(rawValue: dormouse_errno()))
+    }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { field in
+        field.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: field.pointee))
+        {
+          String(cString: $0)
+        }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+  }
+
   /// Writes the text in one call, without creating the file.
   public static func write(_ text: String, to path: String) throws(LinuxError) {
     let file = OwnedFileDescriptor(

@@ -1,2 +1,36 @@
 #pragma once
 #include "CLinuxSystem.h"
+
+/// madvise(2) values.
+static const int dormouse_advice_will_need = 3;
+static const int dormouse_advice_cold = 20;
+static const int dormouse_advice_page_out = 21;
+
+/// A range of another process's addresses; the layout of struct iovec.
+struct dormouse_range {
+  uintptr_t start;
+  size_t length;
+};
+
+/// process_madvise(2): bytes advised, which may be fewer than asked for, or -1.
+ssize_t dormouse_process_madvise(int pidfd, const struct dormouse_range *ranges, size_t count,
+                                 int advice);
+
+/// cachestat(2) of a part of a file; a length of 0 reaches to its end. Pages in the page cache, or -1.
+int64_t dormouse_cached_pages(int fd, uint64_t offset, uint64_t length);
+
+/// A shared mapping for reading, and its end.
+void *dormouse_map_for_reading(int fd, uint64_t offset, size_t length);
+int dormouse_unmap(void *address, size_t length);
+/// mincore(2): one byte per page, whose lowest bit says that the page is in memory.
+int dormouse_mincore(void *address, size_t length, unsigned char *pages);
+
+/// pread(2), again on EINTR.
+ssize_t dormouse_pread(int fd, void *bytes, size_t count, uint64_t offset);
+
+/// The device that a file lies on, and, for a block device node, the device that it is; 0:0 otherwise.
+int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int *on_minor,
+                          unsigned int *is_major, unsigned int *is_minor);
+
+/// Bytes per page.
+size_t dormouse_page_size(void);

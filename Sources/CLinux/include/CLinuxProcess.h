@@ -14,7 +14,7 @@ static const int dormouse_child_exited = 1;
 static const int dormouse_child_dumped = 3;
 
 /// readlink(2) into a buffer; the length, without a terminator.
-ssize_t dormouse_readlink(const char *path, char *buffer, size_t capacity);
+ssize_t dormouse_readlink(const char *path, void *buffer, size_t capacity);
 
 /// Clock ticks per second in /proc (sysconf(_SC_CLK_TCK)).
 long dormouse_clock_ticks(void);
