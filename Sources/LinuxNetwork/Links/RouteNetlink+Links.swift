@@ -94,10 +94,20 @@ extension RouteNetlink {
   }
 
   /// Makes a bridge without spanning tree, so that its ports forward at once. It is down at first.
-  public borrowing func createBridge(named name: String) throws(LinuxError) {
+  ///
+  /// - Parameter multicastSnooping: the bridge learns which ports want which groups, as bridges do by
+  ///   default; it then speaks IGMP and MLD itself.
+  public borrowing func createBridge(
+    named name: String, multicastSnooping: Bool = true
+  ) throws(LinuxError) {
     var request = creation(of: try validInterfaceName(name))
-    request.nested(IFLA_LINKINFO) { $0.attribute(IFLA_INFO_KIND, string: "bridge") }
-    try socket.exchange(request, "creating bridge \(name)")
+    request.nested(IFLA_LINKINFO) { information in
+      information.attribute(IFLA_INFO_KIND, string: "bridge")
+      information.nested(IFLA_INFO_DATA) { data in
+        data.attribute(IFLA_BR_MCAST_SNOOPING, UInt8(multicastSnooping ? 1 : 0))
+      }
+    }
+    try socket.exchange(request, "create bridge \(name)")
   }
 
   /// Makes two interfaces joined like the ends of a cable (veth(4)). They are down at first.

@@ -43,6 +43,17 @@ public struct Redirect: Hashable, Sendable {
   public var target: CInt?
   /// Whether the target sends them out (egress) or receives them (ingress).
   public var delivery: TrafficHook
+
+  /// A description to compare with what ``RouteNetlink/redirects(on:hook:)`` finds.
+  public init(
+    index: CInt, hook: TrafficHook, priority: UInt16, target: CInt?, delivery: TrafficHook
+  ) {
+    self.index = index
+    self.hook = hook
+    self.priority = priority
+    self.target = target
+    self.delivery = delivery
+  }
 }
 
 extension Redirect {
