@@ -201,7 +201,9 @@ private final class WaitingThreads: TaskExecutor {
 /// Runs a program of the system's in the calling thread's namespaces and returns its exit status.
 func runProgram(_ path: String, _ arguments: [String]) throws -> CInt {
   let strings = ([path] + arguments).map { strdup($0) }
-  defer { strings.forEach { free($0) } }
+  defer {
+    for string in strings { free(string) }
+  }
   var process: pid_t = 0
   let failure = posix_spawn(&process, path, nil, nil, strings + [nil], environ)
   guard failure == 0 else { throw BenchError("\(path) does not start: \(failure)") }

@@ -95,8 +95,8 @@ extension RouteNetlink {
 
   /// Makes a bridge without spanning tree, so that its ports forward at once. It is down at first.
   ///
-  /// - Parameter multicastSnooping: the bridge learns which ports want which groups, as bridges do by
-  ///   default; it then speaks IGMP and MLD itself.
+  /// - Parameter multicastSnooping: the bridge learns which ports want which groups, as bridges do
+  ///   by default; it then speaks IGMP and MLD itself.
   public borrowing func createBridge(
     named name: String, multicastSnooping: Bool = true
   ) throws(LinuxError) {

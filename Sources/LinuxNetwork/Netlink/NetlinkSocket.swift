@@ -33,7 +33,6 @@ struct NetlinkSocket: ~Copyable, Sendable {
     _ request: NetlinkRequest, _ operation: @autoclosure () -> String
   ) throws(LinuxError) -> [NetlinkMessage] {
     for _ in 0..<Self.dumpAttempts {
-      let failure: NetlinkFailure
       do throws(NetlinkFailure) {
         let answers = try lastSequence.withLock {
           sequence throws(NetlinkFailure) -> [NetlinkMessage] in
@@ -41,11 +40,9 @@ struct NetlinkSocket: ~Copyable, Sendable {
           return try attempt(request, sequence: sequence)
         }
         if let answers = answers.complete(isDump: request.isDump) { return answers }
-        continue
       } catch {
-        failure = error
+        throw error.error(operation())
       }
-      throw failure.error(operation())
     }
     throw LinuxError(
       "\(operation()): the list kept changing while it was read", .resourceTemporarilyUnavailable)

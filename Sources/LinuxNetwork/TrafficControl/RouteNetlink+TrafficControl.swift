@@ -108,7 +108,8 @@ extension RouteNetlink {
     }
   }
 
-  /// The redirections at a hook. Other filters there are left out. None without `clsact`.
+  /// The redirections at a hook. Other filters there are left out. None without `clsact`, and none of
+  /// an interface that does not exist.
   public borrowing func redirects(
     on index: CInt, hook: TrafficHook
   ) throws(LinuxError) -> [Redirect] {
