@@ -1,0 +1,10 @@
+import SystemPackage
+
+/// What a person who waits should see.
+public enum Report {
+  /// Writes one line to standard error.
+  public static func line(_ text: String) {
+    // Nobody is left to tell when this fails.
+    _ = try? FileDescriptor.standardError.writeAll(Array("dormouse-lab: \(text)\n".utf8))
+  }
+}

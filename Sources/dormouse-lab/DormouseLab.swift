@@ -1,0 +1,9 @@
+import ArgumentParser
+
+@main
+struct DormouseLab: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dormouse-lab",
+    abstract: "Real guests, real swap and real networks, for trying Dormouse out.",
+    subcommands: [Image.self])
+}

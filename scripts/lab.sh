@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# lab.sh COMMAND [ARGUMENT ...]
+#
+# Runs a command as root in namespaces of its own (mounts, network, processes, IPC, host name) and with
+# a swap file of its own, and takes everything away afterwards, however the command or this script ends,
+# kill -9 included. The exit status is the command's.
+#
+#   DORMOUSE_LAB_SWAP=SIZE   size of the swap file, such as 512M; 0 for none (default 2G)
+#   DORMOUSE_LAB_BASE=DIR    where the lab's directory is made: on a disk, with room for the swap file,
+#                            and open to all users (default /var/tmp)
+#
+# The command finds in its environment: DORMOUSE_LAB (the lab's directory, gone afterwards),
+# DORMOUSE_LAB_GUESTS (the cached guest images, read-only), DORMOUSE_CONTROL_GROUP (the name of the
+# control group for its virtual machines) and TMPDIR.
+set -euo pipefail
+
+fail() {
+  echo "lab.sh: $1" >&2
+  exit 1
+}
+
+[ $# -gt 0 ] || fail "usage: lab.sh COMMAND [ARGUMENT ...]"
+[ -z "${DORMOUSE_LAB:-}" ] || exec "$@" # already inside
+[ "$(id -u)" = 0 ] || fail "must run as root: it makes namespaces and a swap file"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+id=$(od -An -N4 -tx4 /dev/urandom | tr -d ' ')
+work=${DORMOUSE_LAB_BASE:-/var/tmp}/dormouse-lab-$id
+swap=${DORMOUSE_LAB_SWAP:-2G}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/dormouse/guest
+
+# The janitor is there before anything that it has to remove, in a session of its own, out of reach of
+# the terminal. It acts when the last writer of its pipe is gone: this shell, and the unshare that it
+# starts; nobody further down has the pipe. Opening it for both ways does not wait for the other end.
+pipe=$(mktemp --dry-run /tmp/dormouse-lab-XXXXXX)
+mkfifo -m 0600 "$pipe"
+exec {both}<>"$pipe" {writer}>"$pipe" {reader}<"$pipe" {both}<&-
+rm "$pipe"
+setsid bash "$here/lab-janitor.sh" "$work" <&"$reader" {reader}<&- {writer}>&- >&2 &
+janitor=$!
+exec {reader}<&-
+
+lab=
+finish() {
+  status=$1
+  trap '' INT TERM HUP
+  # What is inside dies with the process that made the namespaces.
+  if [ -n "$lab" ]; then
+    kill -KILL "$lab" || true
+    wait "$lab" || true
+  fi 2>/dev/null
+  exec {writer}>&-
+  wait "$janitor" || status=1
+  exit "$status"
+}
+trap 'finish $?' EXIT
+trap 'finish 130' INT
+trap 'finish 143' TERM
+trap 'finish 129' HUP
+
+mkdir -m 0755 "$work" || fail "cannot make $work; DORMOUSE_LAB_BASE names another place"
+mkdir -m 1777 "$work/tmp"
+mkdir -m 0755 "$work/guests"
+mkdir -p "$cache"
+if [ "$swap" != 0 ]; then
+  (umask 077 && fallocate -l "$swap" "$work/swap") ||
+    fail "no room for a swap file of $swap in $work; DORMOUSE_LAB_BASE names another place, \
+DORMOUSE_LAB_SWAP another size"
+  mkswap -q "$work/swap" >/dev/null
+  # Before any other swap, so that what the tests page out is found where they look.
+  swapon --priority 30000 "$work/swap" ||
+    fail "$work cannot hold a swap file (no real disk?); DORMOUSE_LAB_BASE names another place"
+fi
+
+export DORMOUSE_LAB=$work DORMOUSE_LAB_GUESTS=$work/guests TMPDIR=$work/tmp
+export DORMOUSE_CONTROL_GROUP=dormouse-lab-$id
+
+# A background job, since a shell acts on no signal while it waits for one in the foreground.
+setpriv --pdeathsig KILL \
+  unshare --mount --net --pid --ipc --uts --fork --kill-child=KILL --mount-proc \
+  bash "$here/lab-inside.sh" "$cache" "$writer" "$@" <&0 &
+lab=$!
+status=0
+wait "$lab" || status=$?
+lab=
+exit "$status"
