@@ -91,7 +91,8 @@ int dormouse_poll_readable(int fd, int timeout_milliseconds) {
   int result;
   do result = poll(&entry, 1, timeout_milliseconds);
   while (result == -1 && errno == EINTR);
-  if (result == 1 && (entry.revents & POLLNVAL) != 0) {
+  // poll(2) passes over negative numbers.
+  if (fd < 0 || (result == 1 && (entry.revents & POLLNVAL) != 0)) {
     errno = EBADF;
     return -1;
   }
