@@ -3,7 +3,7 @@ extension FrameBuffer {
   /// report of all groups for one of IGMPv3 (RFC 3376, 4.2). No groups, no frame.
   /// - Parameter source: `0.0.0.0` if the reporter has no address.
   public mutating func appendIGMPReports(
-    _ groups: some Sequence<IPv4Address>, version: Int, from source: IPv4Address, mac: MACAddress,
+    _ groups: [IPv4Address], version: Int, from source: IPv4Address, mac: MACAddress,
     tags: VLANTags
   ) {
     guard version >= 3 else {
@@ -19,8 +19,8 @@ extension FrameBuffer {
       }
       return
     }
-    let count = groups.reduce(0) { count, _ in count + 1 }
-    guard count > 0 else { return }
+    let count = groups.count
+    guard !groups.isEmpty else { return }
     let routers = IPv4Address.igmpRouters
     writeMembershipIP(
       .v4(source), .v4(routers), routers.multicastMAC, mac, tags, IPProtocol.igmp,
@@ -40,7 +40,7 @@ extension FrameBuffer {
   /// all groups for one of MLDv2 (RFC 3810, 5.2). No groups, no frame.
   /// - Parameter source: a link-local address, or `::` if the reporter has none (RFC 3590).
   public mutating func appendMLDReports(
-    _ groups: some Sequence<IPv6Address>, version: Int, from source: IPv6Address, mac: MACAddress,
+    _ groups: [IPv6Address], version: Int, from source: IPv6Address, mac: MACAddress,
     tags: VLANTags
   ) {
     guard version >= 2 else {
@@ -57,8 +57,8 @@ extension FrameBuffer {
       }
       return
     }
-    let count = groups.reduce(0) { count, _ in count + 1 }
-    guard count > 0 else { return }
+    let count = groups.count
+    guard !groups.isEmpty else { return }
     let routers = IPv6Address.mldRouters
     let route = writeMembershipIP(
       .v6(source), .v6(routers), routers.multicastMAC, mac, tags, IPProtocol.icmpv6,

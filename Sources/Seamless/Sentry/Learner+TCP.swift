@@ -1,0 +1,148 @@
+import Frames
+
+extension Learner {
+  /// Moves a cursor forward, or makes one.
+  /// - Returns: what the guest's peer expects next, as it was before.
+  func learnFromGuest(
+    _ segment: TCPSegment, _ packet: IPPacket, _ index: Int, _ now: UInt32
+  ) -> UInt32? {
+    let key = FlowKey(
+      localIndex: index, localPort: segment.sourcePort, remote: packet.destination,
+      remotePort: segment.destinationPort)
+    guard !packet.destination.isMulticast else { return nil }
+    if segment.flags.contains(.rst) {
+      table.remove(key)
+      return nil
+    }
+    let known = segment.flags.contains(.syn) ? nil : table.cursor(key)
+    var cursor = known ?? Cursor(key: key)
+    if known == nil {
+      cursor.guestSequence = segment.end
+      // Until the peer is heard: what came before this segment was probably acknowledged, and
+      // `newFlow` stands against sleep for a while.
+      cursor.peerAcknowledgement = segment.sequence
+      if segment.flags.contains(.syn) { cursor.flags.insert(.handshake) }
+    } else {
+      cursor.flags.remove(.handshake)
+      if segment.end.isAfter(cursor.guestSequence) { cursor.guestSequence = segment.end }
+    }
+    if segment.flags.contains(.ack),
+      !cursor.flags.contains(.guestKnown)
+        || !segment.acknowledgement.isBefore(cursor.guestAcknowledgement)
+    {
+      cursor.flags.insert(.guestKnown)
+      cursor.guestAcknowledgement = segment.acknowledgement
+      cursor.guestWindow = segment.window
+    }
+    if let timestamps = segment.timestamps {
+      if !cursor.flags.contains(.timestamps) || timestamps.value.isAfter(cursor.guestTimestamp) {
+        cursor.guestTimestamp = timestamps.value
+      }
+      cursor.flags.insert(.timestamps)
+    } else {
+      cursor.flags.remove(.timestamps)
+    }
+    if segment.flags.contains(.fin) { cursor.flags.insert(.guestFinished) }
+    cursor.lastSeen = now
+    if cursor.isOver || segment.isSigned {
+      // Nobody can speak for a side that signs its segments.
+      table.remove(key)
+    } else {
+      table.update(cursor)
+    }
+    return known?.guestSequence
+  }
+
+  /// Completes a cursor with what the peer says, as far as it fits to what the guest said.
+  /// - Returns: what the guest expects next.
+  func learnToGuest(_ segment: TCPSegment, _ packet: IPPacket, _ now: UInt32) -> UInt32? {
+    guard let index = table.index(of: packet.destination) else { return nil }
+    let key = FlowKey(
+      localIndex: index, localPort: segment.destinationPort, remote: packet.source,
+      remotePort: segment.sourcePort)
+    guard var cursor = table.cursor(key) else { return nil }
+    let expected = cursor.flags.contains(.guestKnown) ? cursor.guestAcknowledgement : nil
+    if expected != nil, !cursor.flags.contains(.peerKnown), !segment.flags.contains(.syn),
+      segment.acknowledgement == cursor.guestSequence &+ 1
+    {
+      // The flow was noticed by a keepalive of the guest's, which lies one below its SND.NXT.
+      cursor.guestSequence &+= 1
+    }
+    let acknowledges =
+      segment.flags.contains(.ack) && !segment.acknowledgement.isAfter(cursor.guestSequence)
+    if segment.flags.contains(.rst) {
+      let ends = expected.map { $0 == segment.sequence }
+      if ends ?? (acknowledges && segment.acknowledgement == cursor.guestSequence) {
+        table.remove(key)
+      }
+      return expected
+    }
+    if let expected {
+      // Without SYN seen the window's scale is not known; the largest is 14 (RFC 7323, 2.3).
+      let distance = Int64(Int32(bitPattern: segment.sequence &- expected))
+      let window = min(Int64(cursor.guestWindow) << 14, 1 << 30)
+      guard !segment.flags.contains(.syn), (-(1 << 30)...max(window, 1)).contains(distance) else {
+        return expected
+      }
+    } else {
+      guard segment.flags.isSuperset(of: [.syn, .ack]), acknowledges else { return nil }
+    }
+    if acknowledges,
+      !cursor.flags.contains(.peerKnown)
+        || !segment.acknowledgement.isBefore(cursor.peerAcknowledgement)
+    {
+      cursor.flags.insert(.peerKnown)
+      cursor.peerAcknowledgement = segment.acknowledgement
+      cursor.peerWindow = segment.window
+      if expected != nil, cursor.isAcknowledgedByPeer { cursor.flags.remove(.handshake) }
+    }
+    if !cursor.flags.contains(.peerEndKnown) || segment.end.isAfter(cursor.peerEnd) {
+      cursor.flags.insert(.peerEndKnown)
+      cursor.peerEnd = segment.end
+    }
+    if let timestamps = segment.timestamps,
+      !cursor.flags.contains(.peerTimestampKnown)
+        || timestamps.value.isAfter(cursor.peerTimestamp)
+    {
+      cursor.flags.insert(.peerTimestampKnown)
+      cursor.peerTimestamp = timestamps.value
+    }
+    if segment.flags.contains(.fin) { cursor.flags.insert(.peerFinished) }
+    cursor.lastSeen = now
+    if cursor.isOver {
+      table.remove(key)
+    } else {
+      table.update(cursor)
+    }
+    return expected
+  }
+}
+
+extension Cursor {
+  /// After this many seconds of silence the guest has given up what it was retransmitting: it waits
+  /// at most 120 seconds between two attempts (Linux's TCP_RTO_MAX).
+  private static let retransmissionLimit: UInt32 = 150
+  /// Seconds in which a guest that takes what it was sent acknowledges it.
+  private static let deliveryLimit: UInt32 = 10
+  /// Seconds in which unacknowledged data of a newly noticed flow is retransmitted.
+  private static let noticeLimit: UInt32 = 3
+
+  /// What in this flow forbids sleep.
+  func obstacle(_ flow: FlowDescription, at now: UInt32) -> Obstacle? {
+    let silence = now &- lastSeen
+    if flags.contains(.guestKnown), guestWindow == 0 { return .guestWindowClosed(flow) }
+    guard silence < Self.retransmissionLimit else { return nil }
+    if flags.contains(.handshake) { return .handshake(flow) }
+    if !isAcknowledgedByPeer {
+      return flags.contains(.guestFinished)
+        ? .finishInFlight(flow)
+        : .unacknowledged(flow, bytes: guestSequence &- peerAcknowledgement)
+    }
+    if !flags.contains(.peerKnown) {
+      return silence < Self.noticeLimit ? .newFlow(flow) : nil
+    }
+    if peerWindow == 0 { return .peerWindowClosed(flow) }
+    if !isAcknowledgedByGuest, silence < Self.deliveryLimit { return .undelivered(flow) }
+    return nil
+  }
+}

@@ -1,0 +1,119 @@
+import Frames
+
+extension Sentry {
+  /// How often the same FIN comes before it wakes the VM: a peer that has sent it this often waits
+  /// for the guest to close, too.
+  private static let finishLimit: UInt8 = 3
+  /// RSTs held per flow, and of all unknown flows together per sleep. More only repeat the first.
+  private static let heldResetLimit: UInt8 = 3
+  private static let strangersResetLimit = 16
+
+  mutating func verdict(
+    for segment: TCPSegment, of packet: IPPacket, isProven: Bool, _ index: Int,
+    _ header: EthernetHeader, _ now: UInt64, _ replies: inout FrameBuffer
+  ) -> Verdict {
+    let flow = FlowDescription(packet)
+    let key = FlowKey(
+      localIndex: index, localPort: segment.destinationPort, remote: packet.source,
+      remotePort: segment.sourcePort)
+    let cursor = table.cursor(key)
+    if segment.flags.contains(.rst) { return resetVerdict(segment, cursor, flow) }
+    if segment.flags.contains(.syn) {
+      return segment.flags.contains(.ack)
+        ? doubt(cursor == nil ? .unknownFlow : .unexpectedSegment, flow, now) : .wake(.syn, flow)
+    }
+    guard segment.flags.contains(.ack) else { return .ignore(.malformed) }
+    guard let cursor, cursor.flags.contains(.guestKnown) else {
+      return doubt(.unknownFlow, flow, now)
+    }
+
+    let position = SegmentPosition(
+      sequence: segment.sequence, payloadLength: segment.payloadLength,
+      expected: cursor.guestAcknowledgement)
+    if position == .fresh { return .wake(.payload, flow) }
+    if segment.flags.contains(.fin) { return finishVerdict(segment, cursor, flow, now) }
+    guard segment.flags.isDisjoint(with: .urg), !segment.isSigned, isProven,
+      !cursor.flags.contains(.handshake), cursor.isAcknowledgedByPeer
+    else { return doubt(.unexpectedSegment, flow, now) }
+
+    switch position {
+    case .edge:
+      return segment.acknowledgement.isAfter(cursor.guestSequence)
+        ? doubt(.unexpectedSegment, flow, now) : .ignore(.acknowledgement)
+    case .probe:
+      guard segment.acknowledgement == cursor.guestSequence else {
+        return doubt(.unexpectedSegment, flow, now)
+      }
+      guard Self.fits(segment.timestamps, cursor) else { return doubt(.timestamps, flow, now) }
+      answer(segment, packet, cursor, header, now, &replies)
+      return .answer(1)
+    case .old, .ahead, .fresh:
+      return doubt(.unexpectedSegment, flow, now)
+    }
+  }
+
+  /// Restates the cursor. The timestamp is the guest's last, never a newer one: the guest's own next
+  /// segment would be older than it, and the peer would drop that (RFC 7323, 5.3).
+  private func answer(
+    _ probe: TCPSegment, _ packet: IPPacket, _ cursor: Cursor, _ header: EthernetHeader,
+    _ now: UInt64, _ replies: inout FrameBuffer
+  ) {
+    replies.appendTCP(
+      TCPAcknowledgement(
+        sourcePort: probe.destinationPort, destinationPort: probe.sourcePort,
+        sequence: cursor.guestSequence, acknowledgement: cursor.guestAcknowledgement,
+        window: cursor.guestWindow,
+        timestamps: probe.timestamps.map {
+          TCPTimestamps(value: cursor.guestTimestamp, echo: $0.value)
+        }),
+      link: link(answering: header), route: route(answering: packet))
+    var seen = cursor
+    seen.lastSeen = monotonicSeconds(now)
+    if seen != cursor { table.update(seen) }
+  }
+
+  /// Whether a probe has the timestamps that its flow must have: none in a flow without; otherwise
+  /// not older than the peer's last, and no echo of what the guest has not sent.
+  private static func fits(_ timestamps: TCPTimestamps?, _ cursor: Cursor) -> Bool {
+    guard let timestamps else { return !cursor.flags.contains(.timestamps) }
+    return cursor.flags.contains(.timestamps)
+      && !(cursor.flags.contains(.peerTimestampKnown)
+        && timestamps.value.isBefore(cursor.peerTimestamp))
+      && !timestamps.echo.isAfter(cursor.guestTimestamp)
+  }
+
+  /// A FIN without payload that the guest does not know.
+  private mutating func finishVerdict(
+    _ segment: TCPSegment, _ cursor: Cursor, _ flow: FlowDescription, _ now: UInt64
+  ) -> Verdict {
+    guard segment.payloadLength == 0, segment.sequence == cursor.guestAcknowledgement else {
+      return doubt(.unexpectedSegment, flow, now)
+    }
+    guard cursor.finishCopies + 1 < Self.finishLimit else { return .wake(.fin, flow) }
+    var counted = cursor
+    counted.finishCopies += 1
+    table.update(counted)
+    return .hold(.fin, flow)
+  }
+
+  /// A RST is never answered, so it can wait; one outside the window is no RST (RFC 9293, 3.5.2).
+  private mutating func resetVerdict(
+    _ segment: TCPSegment, _ cursor: Cursor?, _ flow: FlowDescription
+  ) -> Verdict {
+    guard let cursor, cursor.flags.contains(.guestKnown) else {
+      guard strangersResets < Self.strangersResetLimit else { return .ignore(.heldAlready) }
+      strangersResets += 1
+      return .hold(.rst, flow)
+    }
+    // The window's scale is not known; the largest is 14 (RFC 7323, 2.3).
+    let distance = segment.sequence &- cursor.guestAcknowledgement
+    guard distance == 0 || UInt64(distance) < UInt64(cursor.guestWindow) << 14 else {
+      return .ignore(.outOfWindow)
+    }
+    guard cursor.heldResets < Self.heldResetLimit else { return .ignore(.heldAlready) }
+    var counted = cursor
+    counted.heldResets += 1
+    table.update(counted)
+    return .hold(.rst, flow)
+  }
+}

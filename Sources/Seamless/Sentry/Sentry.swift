@@ -1,0 +1,157 @@
+public import Frames
+
+/// Decides about every frame for a sleeping VM, and answers in its name where that is sound.
+///
+/// Answers only restate what the guest itself has said: where its address is, that it is there, how
+/// far a connection has come. When in doubt it wakes the VM; doubts that anybody on the network can
+/// raise for nothing are limited, to a burst of ten and then one wake in ten seconds.
+public struct Sentry {
+  /// What is known of the guest.
+  public let table: CursorTable
+  /// The longest IP packet that can be sent, in bytes.
+  let mtu: Int
+  private var doubts: TokenBucket
+  /// RSTs of unknown flows that were held in this sleep.
+  var strangersResets = 0
+
+  static let second: UInt64 = 1_000_000_000
+
+  /// - Parameters:
+  ///   - mtu: of the interface that answers are sent through.
+  ///   - now: monotonic nanoseconds, here and everywhere.
+  public init(table: CursorTable, mtu: Int, at now: UInt64) {
+    self.table = table
+    self.mtu = mtu
+    doubts = TokenBucket(burst: 10, interval: 10 * Self.second, now: now)
+  }
+
+  /// Starts counting held FINs and RSTs anew; to be called when the VM falls asleep.
+  public mutating func beginSleep() {
+    strangersResets = 0
+    table.forEachFlow { cursor in
+      guard cursor.finishCopies != 0 || cursor.heldResets != 0 else { return }
+      var fresh = cursor
+      fresh.finishCopies = 0
+      fresh.heldResets = 0
+      table.update(fresh)
+    }
+  }
+
+  /// Decides about one frame.
+  /// - Parameters:
+  ///   - frame: the whole frame, from the destination's address on, checksums complete.
+  ///   - replies: where replies are appended; they go out as if the guest had sent them.
+  public mutating func verdict(
+    for frame: UnsafeRawBufferPointer, at now: UInt64, replies: inout FrameBuffer
+  ) -> Verdict {
+    guard let header = try? EthernetHeader(parsing: frame), !header.source.isGroup else {
+      return .ignore(.malformed)
+    }
+    guard header.source != table.guest else { return .ignore(.loop) }
+    let isGroup = header.destination.isGroup
+    guard isGroup || header.destination == table.guest else { return .ignore(.otherMachine) }
+
+    let before = replies.count
+    let verdict: Verdict
+    do throws(FrameError) {
+      switch try NetworkPacket(parsing: frame, after: header) {
+      case .arp(let arp):
+        verdict = self.verdict(for: arp, header, now, &replies)
+      case .ip(let ip) where isGroup:
+        verdict = try groupVerdict(for: ip, header, frame, now, &replies)
+      case .ip(let ip):
+        verdict = try self.verdict(for: ip, header, frame, now, &replies)
+      case .other:
+        verdict = isGroup ? .ignore(.group) : .wake(.unknownProtocol, nil)
+      }
+    } catch {
+      switch error.code {
+      case .checksum:
+        return .ignore(.badChecksum)
+      case .tcpOptions where !isGroup, .extensionHeaders where !isGroup:
+        return doubt(.options, nil, now)
+      default:
+        return .ignore(.malformed)
+      }
+    }
+    // One query may be answered by several reports.
+    if case .answer = verdict { return .answer(replies.count - before) }
+    return verdict
+  }
+
+  /// Wakes, unless doubts have woken the VM too often.
+  mutating func doubt(_ reason: WakeReason, _ flow: FlowDescription?, _ now: UInt64) -> Verdict {
+    doubts.take(at: now) ? .wake(reason, flow) : .ignore(.wakeLimit)
+  }
+
+  /// The way back to whoever sent a frame.
+  func link(answering header: EthernetHeader, to destination: MACAddress? = nil) -> Link {
+    Link(
+      destination: destination ?? header.source, source: table.guest, tags: header.tags)
+  }
+
+  /// An IP packet to the guest's MAC.
+  private mutating func verdict(
+    for packet: IPPacket, _ header: EthernetHeader, _ frame: UnsafeRawBufferPointer,
+    _ now: UInt64, _ replies: inout FrameBuffer
+  ) throws(FrameError) -> Verdict {
+    let flow = FlowDescription(packet)
+    if case .icmpv6(let message) = packet.transport,
+      let verdict = try linkVerdict(for: message, packet, header, frame, now, &replies)
+    {
+      return verdict
+    }
+    guard packet.source.canBeOwned, packet.source != packet.destination else {
+      return .ignore(.malformed)
+    }
+    guard let index = table.index(of: packet.destination),
+      let local = table.address(at: index)
+    else { return .wake(.unknownAddress, flow) }
+    guard local.network == header.tags.network else { return .wake(.vlan, flow) }
+    if packet.isFragment { return .wake(.fragment, flow) }
+    if packet.hasOptions { return .wake(.options, flow) }
+
+    switch packet.transport {
+    case .tcp(let segment):
+      return verdict(
+        for: segment, of: packet, isProven: local.evidence == .proven, index, header, now,
+        &replies)
+    case .udp(let datagram):
+      return table.isClosed(datagram.destinationPort, localIndex: index)
+        ? .ignore(.closedPort) : .wake(.udp, flow)
+    case .icmp(let message):
+      guard message.type == ICMPMessage.echoRequest, message.code == 0 else {
+        return .ignore(.icmp)
+      }
+      return echoVerdict(for: message, packet, local, header, frame, now, &replies)
+    case .icmpv6(let message):
+      guard message.type == ICMPMessage.echoRequestV6, message.code == 0 else {
+        return .ignore(.icmp)
+      }
+      return echoVerdict(for: message, packet, local, header, frame, now, &replies)
+    case .igmp, .fragment, .other:
+      return .wake(.unknownProtocol, flow)
+    }
+  }
+
+  private mutating func echoVerdict(
+    for message: ICMPMessage, _ packet: IPPacket, _ local: LearnedAddress,
+    _ header: EthernetHeader, _ frame: UnsafeRawBufferPointer, _ now: UInt64,
+    _ replies: inout FrameBuffer
+  ) -> Verdict {
+    guard local.evidence == .proven else {
+      return doubt(.unprovenAddress, FlowDescription(packet), now)
+    }
+    guard packet.totalLength <= mtu else { return .wake(.oversized, FlowDescription(packet)) }
+    replies.appendEchoReply(
+      to: message, in: frame, link: link(answering: header), route: route(answering: packet))
+    return .answer(1)
+  }
+
+  /// Addresses for the answer to a packet.
+  func route(answering packet: IPPacket) -> IPRoute {
+    IPRoute(
+      source: packet.destination, destination: packet.source,
+      hopLimit: table.hopLimit(for: packet.destination))
+  }
+}
