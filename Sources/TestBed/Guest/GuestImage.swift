@@ -33,7 +33,8 @@ public struct GuestImage: Sendable {
   /// The image made by this recipe, if it is in the cache.
   public static func cached() throws -> GuestImage? {
     let directory = try CacheDirectory.path() + "/guest/" + GuestRecipe.hash
-    return FileManager.default.fileExists(atPath: directory) ? GuestImage(directory: directory) : nil
+    return FileManager.default.fileExists(atPath: directory)
+      ? GuestImage(directory: directory) : nil
   }
 
   /// The image, built first when the cache does not have it, which takes some two minutes and the

@@ -1,0 +1,68 @@
+# All targets run as root on Debian 12 or 13 with a Swift toolchain; `make help` says what they do.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dormouse
+# Where SwiftPM builds. Outside of the checkout, so that a fresh clone builds only what changed.
+BUILD ?= $(CACHE)/build
+CONFIGURATION ?= release
+# For bench-sleep: text, or json for one object as the last line.
+FORMAT ?= text
+# Further arguments for `swift test`, such as TESTS='--filter Lab'.
+TESTS ?=
+
+BIN := $(BUILD)/$(CONFIGURATION)
+SWIFT_OPTIONS := -c $(CONFIGURATION) --scratch-path $(BUILD)
+SWIFT_TEST := swift test $(SWIFT_OPTIONS) --skip-build --disable-xctest --no-parallel
+# The tests start the programs that were built with them.
+LAB := DORMOUSE_BIN_DIR=$(BIN) scripts/lab.sh
+SOURCES := Package.swift Sources Tests
+
+.PHONY: help setup build image demo test unit bench bench-sleep soak format lint clean
+
+help: ## Say what the targets do
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: ## Install the packages that are missing (up to 3 minutes, once)
+	@scripts/setup.sh
+
+build: setup ## Build programs and tests (10 minutes the first time, then seconds)
+	@echo "build: compiling into $(BUILD) (10 minutes the first time, then seconds)" >&2
+	@swift build $(SWIFT_OPTIONS) --build-tests >&2
+
+image: build ## Make the guest image (2 minutes, once)
+	@$(BIN)/dormouse-lab image >/dev/null
+
+demo: image ## Show a virtual machine falling asleep and waking up (2 minutes)
+	@echo "demo: running in a lab of its own (about 2 minutes)" >&2
+	@$(LAB) $(BIN)/dormouse-lab demo
+
+test: image ## Run all tests (at most 10 minutes)
+	@echo "test: running all tests in a lab of their own (at most 10 minutes)" >&2
+	@$(LAB) $(SWIFT_TEST) $(TESTS)
+
+unit: build ## Run the tests that need no virtual machine (1 minute)
+	@echo "unit: running the tests that need no virtual machine (about 1 minute)" >&2
+	@$(LAB) $(SWIFT_TEST) --skip IntegrationTests $(TESTS)
+
+bench: bench-sleep ## Run all benchmarks
+
+bench-sleep: image ## Measure sleeping and waking; FORMAT=json for one object as the last line (10 minutes)
+	@echo "bench-sleep: at least 100 rounds in a lab of their own (about 10 minutes)" >&2
+	@$(LAB) $(BIN)/dormouse-lab bench-sleep --format $(FORMAT)
+
+soak: image ## Run what is too long for the tests (1 hour)
+	@echo "soak: running in a lab of its own (about 1 hour)" >&2
+	@$(LAB) $(BIN)/dormouse-lab soak
+
+format: ## Format the sources in place
+	@swift format --in-place --recursive --parallel $(SOURCES)
+
+lint: ## Check the sources' format
+	@swift format lint --strict --recursive --parallel $(SOURCES)
+
+clean: ## Remove build and guest image from the cache
+	@echo "clean: removing $(BUILD) and $(CACHE)/guest" >&2
+	@rm -rf $(BUILD) $(CACHE)/guest
