@@ -23,11 +23,13 @@ int dormouse_dup_cloexec(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
 struct thread_start {
   void (*body)(void *);
   void *context;
+  char name[16];
 };
 
 static void *thread_main(void *argument) {
   struct thread_start start = *(struct thread_start *)argument;
   free(argument);
+  pthread_setname_np(pthread_self(), start.name);
   start.body(start.context);
   return NULL;
 }
@@ -37,6 +39,8 @@ int dormouse_spawn_thread(const char *name, void (*body)(void *), void *context)
   if (start == NULL) return ENOMEM;
   start->body = body;
   start->context = context;
+  strncpy(start->name, name, sizeof start->name - 1);
+  start->name[sizeof start->name - 1] = '\0';
 
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -48,10 +52,6 @@ int dormouse_spawn_thread(const char *name, void (*body)(void *), void *context)
     free(start);
     return failure;
   }
-  char shortened[16];
-  strncpy(shortened, name, sizeof shortened - 1);
-  shortened[sizeof shortened - 1] = '\0';
-  pthread_setname_np(thread, shortened);
   return 0;
 }
 
