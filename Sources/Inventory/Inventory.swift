@@ -64,6 +64,7 @@ public final class Inventory: Sendable {
 
   /// Does everything in `body` or nothing. Throws what the body throws as `.other` when it is no
   /// ``InventoryError`` and none of SQLite's.
+  @discardableResult
   public func write<Value: Sendable>(
     _ body: @escaping @Sendable (InventoryTransaction) throws -> Value
   ) async throws(InventoryError) -> Value {

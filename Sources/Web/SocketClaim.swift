@@ -10,8 +10,6 @@ struct SocketClaim: ~Copyable {
   private let path: String
   private let lock: OwnedFileDescriptor
 
-  private var lockPath: String { path + ".lock" }
-
   /// Claims a path and makes sure that nobody listens there. A stale socket is left for bind to
   /// replace.
   init(path: String) throws(WebError) {
@@ -33,11 +31,24 @@ struct SocketClaim: ~Copyable {
     self.lock = lock
   }
 
-  /// Gives the path up and removes the socket, if it is still the one that was opened here.
-  consuming func release(removing socket: SocketIdentity?) {
-    if let socket, SocketIdentity(path: path) == socket { unlink(path) }
+  /// Gives the path up. The socket itself has been removed when it was closed (NIO does that).
+  consuming func release() {
     // Removed while it is locked: whoever opened it before will see that it is gone, and try anew.
-    unlink(lockPath)
+    unlink(path + ".lock")
+  }
+
+  /// Gives the socket that was just bound its group and its mode 0660.
+  ///
+  /// Until then its mode follows the umask. That gives nobody anything: connecting is not yet being
+  /// allowed, which ``Authorization`` decides by the peer's credentials.
+  static func settle(path: String, group: UInt32?) throws(WebError) {
+    if let group, chown(path, uid_t.max, group) != 0 {
+      throw WebError(
+        code: .system, message: "cannot give \(path) to group \(group): \(lastError())")
+    }
+    guard chmod(path, 0o660) == 0 else {
+      throw WebError(code: .system, message: "cannot set the mode of \(path): \(lastError())")
+    }
   }
 
   private static func lock(_ lockPath: String, for path: String) throws(WebError)
@@ -99,37 +110,6 @@ struct SocketClaim: ~Copyable {
     WebError(
       code: .inUse,
       message: "another daemon listens on \(path); stop it, or give this one a path of its own")
-  }
-}
-
-/// What tells the socket file that was opened here from one that somebody else put in its place.
-struct SocketIdentity: Sendable, Hashable {
-  private let device: UInt
-  private let inode: UInt
-
-  /// The file that stands at a path now; nil when there is none.
-  init?(path: String) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return nil }
-    device = UInt(status.st_dev)
-    inode = UInt(status.st_ino)
-  }
-
-  /// Gives a socket that was just bound its group and its mode 0660.
-  ///
-  /// Until then its mode follows the umask. That gives nobody anything: connecting is not yet being
-  /// allowed, which ``Authorization`` decides by the peer's credentials.
-  static func settle(path: String, group: UInt32?) throws(WebError) -> SocketIdentity {
-    if let group {
-      guard chown(path, uid_t.max, group) == 0 else {
-        throw WebError(
-          code: .system, message: "cannot give \(path) to group \(group): \(lastError())")
-      }
-    }
-    guard chmod(path, 0o660) == 0, let identity = SocketIdentity(path: path) else {
-      throw WebError(code: .system, message: "cannot set the mode of \(path): \(lastError())")
-    }
-    return identity
   }
 }
 

@@ -58,38 +58,35 @@ public struct WebServer: Service {
       onServerRunning: { channel in
         // Between listen and the first accept.
         do throws(WebError) {
-          opening.set(.success(try SocketIdentity.settle(path: path, group: group)))
+          try SocketClaim.settle(path: path, group: group)
           await onReady()
         } catch {
-          opening.set(.failure(error))
+          opening.fail(error)
           channel.close(promise: nil)
         }
       },
       logger: logger)
-    var failure: (any Error)?
+    let result: Result<Void, any Error>
     do {
-      try await application.run()
+      result = .success(try await application.run())
     } catch {
-      failure = error
+      result = .failure(error)
     }
-    var socket: SocketIdentity?
-    switch opening.outcome {
-    case .success(let identity): socket = identity
-    case .failure(let error): failure = error
-    case nil: break
-    }
-    claim.release(removing: socket)
-    if let failure { throw failure }
+    claim.release()
+    // The server only knows that its channel was closed; this is why.
+    if let failure = opening.failure { throw failure }
+    try result.get()
   }
 }
 
-/// What became of the socket, told by the server's callback to the one who waits for the server.
+/// What went wrong with the socket, told by the server's callback to the one who waits for the
+/// server.
 private final class Opening: Sendable {
-  private let result = Mutex<Result<SocketIdentity, WebError>?>(nil)
+  private let error = Mutex<WebError?>(nil)
 
-  var outcome: Result<SocketIdentity, WebError>? { result.withLock { $0 } }
+  var failure: WebError? { error.withLock { $0 } }
 
-  func set(_ outcome: Result<SocketIdentity, WebError>) {
-    result.withLock { $0 = outcome }
+  func fail(_ failure: WebError) {
+    error.withLock { $0 = failure }
   }
 }

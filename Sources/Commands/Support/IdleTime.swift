@@ -1,6 +1,6 @@
-/// An idle time that was said. In "never" it differs from one that
-/// was not said.
+/// An idle time that somebody named; "never" is one, too, and not the same as naming none.
 struct IdleTime {
+  /// The time in seconds; nil is never.
   let seconds: Double?
 
   init(text: String) throws {
