@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -80,6 +81,8 @@ ssize_t dormouse_write(int fd, const void *bytes, size_t count) {
   return result;
 }
 
+int dormouse_memfd_create(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
+
 uint64_t dormouse_monotonic_nanoseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -111,11 +114,11 @@ int dormouse_epoll_remove(int epoll, int fd) {
   return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &ignored);
 }
 
-int dormouse_epoll_wait(int epoll, uint64_t *tokens, int capacity) {
+int dormouse_epoll_wait(int epoll, uint64_t *tokens, int capacity, int timeout_milliseconds) {
   struct epoll_event events[64];
   if (capacity > 64) capacity = 64;
   int count;
-  do count = epoll_wait(epoll, events, capacity, -1);
+  do count = epoll_wait(epoll, events, capacity, timeout_milliseconds);
   while (count == -1 && errno == EINTR);
   for (int index = 0; index < count; index++) tokens[index] = events[index].data.u64;
   return count;

@@ -24,6 +24,11 @@ public struct ProcessMemory: Hashable, Sendable {
       lockedBytes: table["Locked"] ?? 0)
   }
 
+  /// ``ProcessMemory/proportionalSetBytes`` alone.
+  public static func proportionalSetBytes(pid: Int32) throws(LinuxError) -> UInt64 {
+    try of(pid: pid).proportionalSetBytes
+  }
+
   /// Bytes of address space that the process has locked or means to lock (VmLck of /proc/PID/status),
   /// without a walk of its page tables.
   ///

@@ -138,7 +138,7 @@ public final class ReadinessMonitor: Sendable {
     guard let descriptors = state.withLock(\.descriptors) else { return }
     var tokens = [UInt64](repeating: 0, count: 64)
     while true {
-      let count = dormouse_epoll_wait(descriptors.epoll, &tokens, CInt(tokens.count))
+      let count = dormouse_epoll_wait(descriptors.epoll, &tokens, CInt(tokens.count), -1)
       for token in tokens.prefix(Int(max(count, 0))) where token != Self.timerToken {
         finish(token, .success(true))
       }

@@ -18,6 +18,9 @@ int dormouse_open_directory(const char *path);
 ssize_t dormouse_read(int fd, void *bytes, size_t count);
 ssize_t dormouse_write(int fd, const void *bytes, size_t count);
 
+/// memfd_create(2), close-on-exec.
+int dormouse_memfd_create(const char *name);
+
 /// CLOCK_MONOTONIC in nanoseconds.
 uint64_t dormouse_monotonic_nanoseconds(void);
 
@@ -29,8 +32,9 @@ int dormouse_poll_readable(int fd, int timeout_milliseconds);
 int dormouse_epoll_create(void);
 int dormouse_epoll_add_readable(int epoll, int fd, uint64_t token);
 int dormouse_epoll_remove(int epoll, int fd);
-/// Waits for events and stores their tokens; again on EINTR. The number stored, or -1.
-int dormouse_epoll_wait(int epoll, uint64_t *tokens, int capacity);
+/// Waits for events, for ever if the time-out is negative, and stores their tokens; again on EINTR. The
+/// number stored, or -1.
+int dormouse_epoll_wait(int epoll, uint64_t *tokens, int capacity, int timeout_milliseconds);
 
 /// A timerfd on CLOCK_MONOTONIC; a deadline of 0 disarms.
 int dormouse_timer_create(void);

@@ -1,0 +1,34 @@
+import CLinux
+
+/// Readiness of many descriptors for one thread of its own (epoll(7), level-triggered). For tasks there is
+/// ``ReadinessMonitor``.
+public struct EventPoll: ~Copyable {
+  private let descriptor: OwnedFileDescriptor
+  private var tokens = [UInt64](repeating: 0, count: 64)
+
+  public init() throws(LinuxError) {
+    descriptor = OwnedFileDescriptor(
+      owning: try checked("make an epoll instance", dormouse_epoll_create()))
+  }
+
+  /// Watches a descriptor until it is closed or removed: for input, and for its other end's going away.
+  ///
+  /// - Parameter key: what ``wait(milliseconds:)`` returns when there is something.
+  public func add(_ watched: CInt, key: UInt64) throws(LinuxError) {
+    try checked(
+      "watch a descriptor", dormouse_epoll_add_readable(descriptor.rawValue, watched, key))
+  }
+
+  /// Quietly ignores a descriptor that was never added.
+  public func remove(_ watched: CInt) {
+    _ = dormouse_epoll_remove(descriptor.rawValue, watched)
+  }
+
+  /// Waits at most that long; returns the keys of what is ready, each at most once.
+  public mutating func wait(milliseconds: CInt) throws(LinuxError) -> ArraySlice<UInt64> {
+    let count = try checked(
+      "wait for descriptors",
+      dormouse_epoll_wait(descriptor.rawValue, &tokens, CInt(tokens.count), milliseconds))
+    return tokens.prefix(Int(count))
+  }
+}

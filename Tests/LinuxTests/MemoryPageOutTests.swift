@@ -1,0 +1,103 @@
+import Glibc
+import LinuxMemory
+import LinuxProcess
+import LinuxSystem
+import Testing
+
+/// Real swap, real control groups. One at a time: they share the host's swap.
+@Suite("Paging out", .serialized)
+struct MemoryPageOutTests {
+  private static let size = 96 << 20
+
+  /// Pages that the kernel may decline: in flight, or shared with a concurrent fork.
+  private static let tolerance: UInt64 = 2 << 20
+
+  @Test func sharedMemoryGoesToSwapIsFreedAndComesBackIntact() async throws {
+    let size = Self.size
+    let swap = try await SwapFile(size: 256 << 20)
+    let hierarchy = try MemoryControlGroup.detect()
+    let group = try hierarchy.create(at: "dormouse-test-\(getpid())-pageout")
+    defer { try? group.remove() }
+    let memory = try AnonymousFile.create(named: "guest", size: UInt64(size))
+    // The child pays for the pages: whoever touches them first is charged.
+    let filler = try Child(
+      shell: "head -c \(size) /dev/urandom >/proc/self/fd/3; exec sleep 600",
+      descriptors: [3: memory.rawValue], groupFiles: [group.processFile])
+    try await untilTrue { try Residency.cachedBytes(of: memory.rawValue) == UInt64(size) }
+    #expect(try group.usageBytes() >= UInt64(size))
+
+    let mapping = try SharedMapping(of: memory.rawValue, size: size)
+    let before = mapping.checksum()
+    let memfd = memory.rawValue
+    let own = try ProcessHandle(opening: try ProcessIdentity.of(pid: getpid()))
+    let descriptor = own.descriptor
+    let addresses = mapping.addresses
+    try await onBlockingThread {
+      for _ in 0..<5 where try Residency.cachedBytes(of: memfd) > 0 {
+        try advise(descriptor, ranges: [addresses], .pageOut) { true }
+      }
+    }
+    #expect(try Residency.cachedBytes(of: memfd) <= Self.tolerance)
+
+    // The truth of MADV_PAGEOUT to a disk: the pages are unmapped, and still in memory.
+    let usageInCache = try group.usageBytes()
+    let freed = try await onBlockingThread { try group.dropSwapCache() }
+    #expect(try group.swapCachedBytes() <= Self.tolerance)
+    #expect(try group.usageBytes() < UInt64(size) / 10)
+    #expect(usageInCache - min(usageInCache, try group.usageBytes()) + Self.tolerance >= freed)
+    #expect(try group.currentSwapBytes() >= UInt64(size) - Self.tolerance)
+    #expect(try SwapStatus.current().areas.contains { $0.path == swap.path && $0.kind == .file })
+    if group.version == .v1 {
+      let limit = try KernelFile.number("\(group.path)/memory.limit_in_bytes")
+      #expect(limit > 1 << 60, "no limit is left behind")
+    }
+
+    // A prefetch brings back what it is asked for, and the contents are what they were.
+    let part = addresses.lowerBound..<(addresses.lowerBound + UInt(16 << 20))
+    try advise(descriptor, ranges: [part], .willNeed) { true }
+    try await untilTrue { try group.swapCachedBytes() >= 15 << 20 }
+    let resident = try Residency.residentRanges(of: memfd, size: UInt64(size))
+    #expect(resident.reduce(0) { $0 + $1.count } <= Int(Self.tolerance), "read ahead, not touched")
+    #expect(mapping.checksum() == before)
+    #expect(try Residency.cachedBytes(of: memfd) == UInt64(size))
+    try filler.handle.signal(SIGKILL)
+    _ = try await filler.end()
+    withExtendedLifetime(own) {}
+    _ = consume swap
+  }
+
+  @Test func anotherProcessesAnonymousMemoryGoesToSwap() async throws {
+    let swap = try await SwapFile(size: 64 << 20)
+    // The shell's own heap, filled with what does not compress to nothing.
+    let child = try Child(
+      shell: "x=$(head -c 6000000 /dev/urandom | od -An -tx8); exec 3</dev/null; read y </dev/zero")
+    let pid = child.pid
+    try await untilTrue { try ProcessMemory.of(pid: pid).residentBytes > 12 << 20 }
+    let heap = try MemoryMap.read(pid: pid).filter { $0.path == "[heap]" || $0.path.isEmpty }
+      .filter { $0.writable && !$0.shared }
+    let descriptor = child.handle.descriptor
+    func bytes(_ count: (Range<UInt>) throws -> UInt64) rethrows -> UInt64 {
+      try heap.reduce(0) { $0 + (try count($1.start..<$1.end)) }
+    }
+    let residentBefore = try bytes { try Residency.mappedResidentBytes(pid: pid, $0) }
+    #expect(residentBefore > 12 << 20)
+    _ = try await onBlockingThread {
+      try advise(descriptor, ranges: heap.map { $0.start..<$0.end }, .pageOut) { true }
+    }
+    let resident = try bytes { try Residency.mappedResidentBytes(pid: pid, $0) }
+    let swapped = try bytes { try Residency.mappedSwappedBytes(pid: pid, $0) }
+    #expect(resident <= Self.tolerance)
+    #expect(swapped + Self.tolerance >= residentBefore)
+    #expect(try ProcessMemory.of(pid: pid).swapBytes + Self.tolerance >= residentBefore)
+    _ = consume swap
+  }
+
+  /// Polls for something that another process or the kernel is about to do.
+  private func untilTrue(_ condition: () throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while try !condition() {
+      try #require(ContinuousClock.now < deadline, "waited in vain")
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import Glibc
+import LinuxMemory
+import LinuxProcess
+import LinuxSystem
+import SystemPackage
+import Testing
+
+@Suite("Residency")
+struct MemoryResidencyTests {
+  /// Writes one byte into each of the pages.
+  private func touch(_ file: CInt, _ pages: some Sequence<Int>) throws {
+    for page in pages {
+      try checked("pwrite", pwrite(file, "x", 1, off_t(page * pageSize)))
+    }
+  }
+
+  private func bytes(_ pages: Range<Int>) -> Range<UInt64> {
+    UInt64(pages.lowerBound * pageSize)..<UInt64(pages.upperBound * pageSize)
+  }
+
+  @Test func whatWasWrittenIsResidentAndNothingElse() throws {
+    let size = 2_000 * pageSize
+    let file = try AnonymousFile.create(named: "residency", size: UInt64(size))
+    let memfd = file.rawValue
+    #expect(try Residency.cachedBytes(of: memfd) == 0)
+    #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == [])
+
+    try touch(memfd, [0, 1, 2, 10, 511, 512, 513, 1_024, 1_999])
+    let expected = [0..<3, 10..<11, 511..<514, 1_024..<1_025, 1_999..<2_000].map(bytes)
+    #expect(try Residency.cachedBytes(of: memfd) == UInt64(9 * pageSize))
+    #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == expected)
+    #expect(try Residency.mincoreRanges(of: memfd, size: UInt64(size)) == expected)
+
+    // A part of the file, and a size within a page.
+    #expect(
+      try Residency.residentRanges(of: memfd, size: UInt64(10 * pageSize + 1))
+        == [bytes(0..<3), bytes(10..<11)])
+
+    try touch(memfd, 0..<2_000)
+    #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == [bytes(0..<2_000)])
+    #expect(ftruncate(memfd, 0) == 0)
+    #expect(try Residency.cachedBytes(of: memfd) == 0)
+  }
+
+  @Test func anyPatternIsFoundBothWays() throws {
+    let pages = 3_000
+    let file = try AnonymousFile.create(named: "pattern", size: UInt64(pages * pageSize))
+    var state: UInt64 = 42
+    var touched: [Int] = []
+    for page in 0..<pages {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      // Long runs and scattered pages.
+      if (page / 600).isMultiple(of: 2) ? state >> 62 == 0 : state >> 60 != 0 {
+        touched.append(page)
+      }
+    }
+    try touch(file.rawValue, touched)
+    let size = UInt64(pages * pageSize)
+    let found = try Residency.residentRanges(of: file.rawValue, size: size)
+    #expect(
+      found.flatMap { Int($0.lowerBound) / pageSize..<Int($0.upperBound) / pageSize } == touched)
+    #expect(zip(found, found.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound })
+    #expect(try Residency.mincoreRanges(of: file.rawValue, size: size) == found)
+  }
+
+  @Test func whatIsNoFileIsAnError() {
+    #expect(throws: LinuxError.self) { try Residency.cachedBytes(of: -1) }
+    #expect(throws: LinuxError.self) { try Residency.residentRanges(of: -1, size: 4_096) }
+    let gone = #expect(throws: LinuxError.self) {
+      try Residency.mappedResidentBytes(pid: Int32.max, 0..<4_096)
+    }
+    #expect(gone?.code == .gone)
+  }
+
+  @Test func anonymousMemoryIsSeenInThePageTable() throws {
+    let mapping = try SharedMapping(of: nil, size: 64 * pageSize)
+    // Transparent huge pages would make neighbours resident.
+    madvise(mapping.pointer, mapping.addresses.count, MADV_NOHUGEPAGE)
+    #expect(try Residency.mappedResidentBytes(pid: getpid(), mapping.addresses) == 0)
+    mapping.fillRandomly(8 * pageSize..<18 * pageSize)
+    #expect(
+      try Residency.mappedResidentBytes(pid: getpid(), mapping.addresses)
+        == UInt64(10 * pageSize))
+    let part = mapping.addresses.lowerBound..<(mapping.addresses.lowerBound + UInt(9 * pageSize))
+    #expect(try Residency.mappedResidentBytes(pid: getpid(), part) == UInt64(pageSize))
+    #expect(try Residency.mappedSwappedBytes(pid: getpid(), mapping.addresses) == 0)
+  }
+
+  @Test func whatAProcessCostsIsAdded() throws {
+    let before = try ProcessMemory.of(pid: getpid())
+    let mapping = try SharedMapping(of: nil, size: 32 << 20)
+    mapping.fillRandomly(0..<(32 << 20))
+    let after = try ProcessMemory.of(pid: getpid())
+    #expect(after.proportionalSetBytes > before.proportionalSetBytes)
+    #expect(after.residentBytes >= after.proportionalSetBytes)
+    #expect(after.residentBytes >= 32 << 20)
+    #expect(try ProcessMemory.proportionalSetBytes(pid: getpid()) >= 32 << 20)
+    withExtendedLifetime(mapping) {}
+    let error = #expect(throws: LinuxError.self) { try ProcessMemory.of(pid: Int32.max) }
+    #expect(error?.code == .gone)
+  }
+
+  @Test func lockedMemoryIsSeen() async throws {
+    let child = try Child(shell: "exec sleep 60")
+    #expect(try ProcessMemory.lockedBytes(pid: child.pid) == 0)
+    let mapping = try SharedMapping(of: nil, size: 1 << 20)
+    #expect(mlock(mapping.pointer, 1 << 20) == 0)
+    #expect(try ProcessMemory.lockedBytes(pid: getpid()) >= 1 << 20)
+  }
+}
