@@ -68,11 +68,14 @@ struct MemoryPageOutTests {
 
   @Test func anotherProcessesAnonymousMemoryGoesToSwap() async throws {
     let swap = try await SwapFile(size: 64 << 20)
+    let ready = try Pipe()
     // The shell's own heap, filled with what does not compress to nothing.
     let child = try Child(
-      shell: "x=$(head -c 6000000 /dev/urandom | od -An -tx8); exec 3</dev/null; read y </dev/zero")
+      shell: "x=$(head -c 6000000 /dev/urandom | od -An -tx8); echo; kill -STOP $$",
+      descriptors: [1: ready.writing])
     let pid = child.pid
-    try await untilTrue { try ProcessMemory.of(pid: pid).residentBytes > 12 << 20 }
+    try #require(
+      try await ReadinessMonitor.shared.wait(untilReadable: ready.reading, timeout: .seconds(20)))
     let heap = try MemoryMap.read(pid: pid).filter { $0.path == "[heap]" || $0.path.isEmpty }
       .filter { $0.writable && !$0.shared }
     let descriptor = child.handle.descriptor
