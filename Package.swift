@@ -71,19 +71,20 @@ let package = Package(
 
     // Putting it together.
     library("API", []),
-    library("Inventory", ["API", "QEMU", grdb]),
+    library("Inventory", ["API", grdb]),
     library(
       "Daemon",
       [
-        "API", "Inventory", "Failpoints", "QEMU", "QMP", "Seamless", "SuspendToSwap", "LinuxSystem",
+        "API", "Inventory", "Failpoints", "Frames", "QEMU", "QMP", "Seamless", "SuspendToSwap",
+        "LinuxSystem",
         "LinuxMemory", "LinuxNetwork", "LinuxProcess", log, lifecycle,
       ]),
-    library("Web", ["API", "Daemon", hummingbird, log, lifecycle]),
+    library("Web", ["API", "LinuxSystem", hummingbird, log, lifecycle]),
     library("Client", ["API", nioCore, nioPosix, nioHTTP1]),
-    library("Commands", ["API", "Client", "QEMU", argumentParser]),
+    library("Commands", ["API", "Client", argumentParser]),
 
     executable("dormouse", ["Commands"]),
-    executable("dormoused", ["Daemon", "Web", argumentParser, lifecycle, log]),
+    executable("dormoused", ["API", "Daemon", "Failpoints", "Web", argumentParser, lifecycle, log]),
     executable("dormouse-sentry", ["SentryProcess"]),
 
     // The lab: real guests, real swap, real namespaces; shared by tests, demo and benchmarks.
@@ -99,7 +100,11 @@ let package = Package(
     tests("QEMUTests", ["QMP", "QEMU", "LinuxSystem", "LinuxProcess", nioCore, nioPosix]),
     tests("SeamlessTests", ["Frames", "Seamless", "SentryProcess"]),
     tests("SuspendToSwapTests", ["SuspendToSwap", "LinuxMemory", "LinuxProcess"]),
-    tests("DaemonTests", ["Daemon", "Inventory", "API", "Client", "Web", "Commands"]),
+    tests(
+      "DaemonTests",
+      [
+        "Daemon", "Inventory", "API", "Client", "Web", "Commands", "dormouse", grdb, log, lifecycle,
+      ]),
     tests("IntegrationTests", ["TestBed", "API", "Client", "Daemon", "Seamless", "SuspendToSwap"]),
   ]
 )

@@ -78,6 +78,11 @@ public struct PacketSocket: ~Copyable, Sendable {
     self.socket = socket
   }
 
+  /// Takes the descriptor of a packet socket that another process has opened and passed on.
+  public init(adopting descriptor: consuming OwnedFileDescriptor) {
+    self.init(socket: descriptor)
+  }
+
   /// The next frame, or nil if there is none now. A frame longer than the buffer is cut.
   ///
   /// Fails with `ENETDOWN` once when the interface goes down; it may come back.

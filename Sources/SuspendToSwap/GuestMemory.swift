@@ -1,7 +1,7 @@
 import Glibc
-public import LinuxMemory
+import LinuxMemory
 public import LinuxProcess
-public import LinuxSystem
+import LinuxSystem
 
 /// The RAM of a VM as its QEMU process holds it: one shared memfd, mapped in one or more places.
 ///
@@ -57,9 +57,8 @@ public struct GuestMemory: ~Copyable, Sendable {
         .unpageable,
         "the VM's memory is \(status.st_size) bytes where \(expectedBytes) were expected")
     }
-    var fileSystem = statfs()
-    try checked(fstatfs(memory.rawValue, &fileSystem))
-    guard fileSystem.f_type != Self.hugetlbfsMagic else {
+    // A memfd of huge pages has their size as its block size (hugetlbfs).
+    guard status.st_blksize <= sysconf(Int32(_SC_PAGESIZE)) else {
       throw SuspendError(
         .unpageable, "the VM's memory is in huge pages (hugetlbfs), which are never swapped")
     }
@@ -72,9 +71,6 @@ public struct GuestMemory: ~Copyable, Sendable {
     self.size = UInt64(status.st_size)
     self.memory = memory
   }
-
-  /// HUGETLBFS_MAGIC of linux/magic.h.
-  private static let hugetlbfsMagic = 0x9584_58f6
 
   /// Devices that reach into guest memory behind the kernel's back, or whose memory the kernel cannot
   /// read: their VMs stay awake.

@@ -1,5 +1,5 @@
 import Glibc
-public import LinuxMemory
+import LinuxMemory
 public import LinuxProcess
 import LinuxSystem
 
@@ -86,7 +86,7 @@ public struct PageOut: Sendable {
       }
     }
 
-    _ = try group?.dropSwapCache()
+    _ = try group?.dropSwapCache(shouldContinue: shouldContinue)
     guard shouldContinue() else {
       throw SuspendError(.interrupted, "the VM was woken while it was being paged out")
     }

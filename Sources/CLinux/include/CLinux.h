@@ -2,9 +2,6 @@
 // wrapper in the C library. Thin on purpose: no policy here.
 #pragma once
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 
 #include "CLinuxSystem.h"
 #include "CLinuxProcess.h"

@@ -44,6 +44,8 @@ public struct Detour: Sendable, Hashable {
   /// From now on the guest's frames go to the sentry. Idempotent.
   public func engage(_ netlink: borrowing RouteNetlink) throws(LinuxError) {
     if try isEngaged(netlink) { return }
+    // A filter whose target is gone stays behind, and swallows every frame.
+    try release(netlink)
     try netlink.addRedirect(
       from: machineTap, hook: .egress, to: detourTap, delivery: .egress, priority: Self.priority)
   }
@@ -69,6 +71,8 @@ public struct Detour: Sendable, Hashable {
   public static func isEngaged(
     machineTap: CInt, _ netlink: borrowing RouteNetlink
   ) throws(LinuxError) -> Bool {
-    try netlink.redirects(on: machineTap, hook: .egress).contains { $0.priority == priority }
+    try netlink.redirects(on: machineTap, hook: .egress).contains {
+      $0.priority == priority && $0.target != nil
+    }
   }
 }

@@ -29,7 +29,7 @@ public struct SentryRequest: Codable, Sendable {
   }
 
   public enum Body: Codable, Sendable {
-    /// Opens the conversation; answered by ``SentryReply/Body/welcome(_:)``.
+    /// Opens the conversation; answered by ``SentryReply/Body/welcome(pid:_:)``.
     case hello(version: Int)
     /// Says that the daemon lives.
     case heartbeat
@@ -82,7 +82,8 @@ public struct SentryReply: Codable, Sendable {
 
   public enum Body: Codable, Sendable {
     case done
-    case welcome([GuardStatus])
+    /// The sentry's process and the machines in its care.
+    case welcome(pid: Int32, [GuardStatus])
     case traffic(TrafficReport)
     case awake(WakeOutcome)
     /// The request could not be carried out; the VM is as it was before.

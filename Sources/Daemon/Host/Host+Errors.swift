@@ -1,0 +1,42 @@
+import API
+import Inventory
+import LinuxSystem
+import QEMU
+import SuspendToSwap
+
+extension Host {
+  /// What a caller is told of a failure: what was wrong, what is still intact, what to do.
+  static func apiError(_ error: any Error) -> APIError {
+    switch error {
+    case let error as APIError: error
+    case let error as DaemonError: apiError(error)
+    case let error as SuspendError:
+      APIError(
+        error.code == .interrupted ? .conflict : .refused, error.message,
+        intact: "the virtual machine is awake")
+    case let error as SentryError:
+      error.code == .activity
+        ? APIError(.refused, error.message, intact: "the virtual machine is awake")
+        : APIError(
+          .unavailable, error.message, intact: "the virtual machine is awake",
+          advice: "dormouse doctor says how the sentry is; try again in a few seconds")
+    case let error as InventoryError:
+      APIError(
+        .unavailable, error.description, intact: "running virtual machines go on",
+        advice: "make room in the state directory, then try again")
+    case let error as QMPError:
+      APIError(.unavailable, "QEMU: \(error)", intact: "the virtual machine's memory and disk")
+    case let error as LinuxError: APIError(.internal, error.message)
+    default: APIError(.internal, "\(error)")
+    }
+  }
+
+  private static func apiError(_ error: DaemonError) -> APIError {
+    switch error.code {
+    case .wrongState: APIError(.conflict, error.message)
+    case .inUse: APIError(.refused, error.message, intact: "the virtual machine is awake")
+    case .startFailed: APIError(.refused, error.message, intact: "its disk was not touched")
+    default: APIError(.internal, error.message)
+    }
+  }
+}

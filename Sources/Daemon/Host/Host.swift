@@ -1,0 +1,281 @@
+public import API
+import FoundationEssentials
+import Frames
+import Glibc
+import Inventory
+import LinuxMemory
+import LinuxNetwork
+import LinuxProcess
+import LinuxSystem
+public import Logging
+import QEMU
+import Seamless
+public import ServiceLifecycle
+
+/// The daemon: all VMs of one state directory, their sentry, and what the HTTP API offers of them.
+public actor Host: HostService, Service {
+  let context: MachineContext
+  let supervisor: SentrySupervisor
+  let logger: Logger
+  let since = Date()
+  /// Held for as long as the daemon lives.
+  private let lock: OwnedFileDescriptor
+  private var machines: [String: Machine] = [:]
+  private var watchers: [String: Task<Void, Never>] = [:]
+  private var sentryState = HostStatus.Sentry.State.starting
+  private var recovered = false
+  private var recoveryWaiters: [CheckedContinuation<Void, Never>] = []
+
+  /// Claims the state directory and reads the inventory. VMs are looked after once ``run()`` is called.
+  public init(configuration: DaemonConfiguration, logger: Logger) async throws {
+    let directory = StateDirectory(path: configuration.stateDirectory)
+    lock = try directory.claim()
+    self.logger = logger
+    if let summary = configuration.failpoints.summary {
+      logger.warning("TEST MODE: this daemon kills or halts itself at: \(summary)")
+    }
+    let inventory = try await Inventory.open(path: directory.inventory)
+    let groups: ControlGroupHierarchy?
+    do {
+      groups = try MemoryControlGroup.detect()
+    } catch {
+      groups = nil
+      logger.warning(
+        "no memory control groups: swap files and partitions give memory back only under pressure",
+        metadata: ["error": "\(error)"])
+    }
+    let supervisor = SentrySupervisor(
+      configuration: configuration, directory: directory, user: UserIDs.sentry, logger: logger)
+    self.supervisor = supervisor
+    context = MachineContext(
+      configuration: configuration, directory: directory, inventory: inventory,
+      events: try await EventLog(inventory: inventory, logger: logger), sentry: supervisor,
+      swap: SwapReservations(), groups: groups, logger: logger)
+    for record in try await inventory.read({ try $0.records() }) {
+      machines[record.name] = try Machine(record: record, context: context)
+    }
+  }
+
+  /// Looks after the VMs until the task is cancelled. Leaves them, and the sentry, as they are then.
+  public func run() async throws {
+    let (reports, sink) = AsyncStream<SentrySupervisor.Report>.makeStream()
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.supervisor.run { sink.yield($0) } }
+      group.addTask {
+        for await report in reports { await self.take(report) }
+      }
+      group.addTask { await self.sendHeartbeatsToServiceManager() }
+      try? await gracefulShutdown()
+      group.cancelAll()
+      sink.finish()
+    }
+    for watcher in watchers.values { watcher.cancel() }
+    ServiceNotification().send("STOPPING=1")
+  }
+
+  private func sendHeartbeatsToServiceManager() async {
+    let notification = ServiceNotification()
+    await untilRecovered()
+    notification.send("READY=1")
+    guard let interval = notification.watchdogInterval else { return }
+    while !Task.isCancelled {
+      notification.send("WATCHDOG=1")
+      try? await Task.sleep(for: interval)
+    }
+  }
+
+  // MARK: - Sentry
+
+  private func take(_ report: SentrySupervisor.Report) async {
+    switch report {
+    case .up(_, let statuses, let restarted):
+      await sentryCame(statuses, restarted: restarted)
+    case .down(let why):
+      sentryState = .lost
+      await context.events.append(nil, .sentryLost, "the sentry is gone: \(why)")
+    case .notice(let notice):
+      await take(notice)
+    }
+  }
+
+  private func sentryCame(_ statuses: [GuardStatus], restarted: Bool) async {
+    let first = !recovered
+    sentryState = .running
+    if !first {
+      await context.events.append(
+        nil, .sentryRestarted,
+        restarted ? "a new sentry has been started" : "the sentry is in reach again")
+    }
+    let phases = Dictionary(
+      statuses.map { ($0.name, $0.phase) }, uniquingKeysWith: { first, _ in first })
+    await withTaskGroup(of: Void.self) { group in
+      for machine in machines.values {
+        let phase = phases[machine.name]
+        group.addTask {
+          if first {
+            await machine.recover(phase: phase)
+          } else {
+            await machine.sentryReturned(phase: phase)
+          }
+        }
+      }
+      for name in phases.keys where machines[name] == nil {
+        group.addTask { _ = try? await self.supervisor.request(.forget(name: name)) }
+      }
+    }
+    guard first else { return }
+    recovered = true
+    for machine in machines.values { watch(machine) }
+    for waiter in recoveryWaiters { waiter.resume() }
+    recoveryWaiters.removeAll()
+  }
+
+  private func take(_ notice: SentryNotice) async {
+    switch notice {
+    case .waking(let name, let cause, let flow):
+      await machines[name]?.sentryWakes(cause: cause, flow: flow)
+    case .awake(let name, let outcome):
+      await machines[name]?.sentryWoke(outcome)
+    case .monitorSilent(let name, let message):
+      await machines[name]?.monitorSilent(message)
+    case .monitorClosed(let name):
+      logger.debug("the sentry lost a monitor", metadata: ["vm": "\(name)"])
+    }
+  }
+
+  private func watch(_ machine: Machine) {
+    watchers[machine.name] = Task { await machine.watchIdleness() }
+  }
+
+  /// Orders wait until the daemon knows how its VMs are.
+  private func untilRecovered() async {
+    if !recovered { await withCheckedContinuation { recoveryWaiters.append($0) } }
+  }
+
+  // MARK: - HostService
+
+  public func status() async throws -> HostStatus {
+    let memory = try MemoryInformation.current()
+    var counts: [String: Int] = [:]
+    for machine in machines.values { counts[await machine.stateName.rawValue, default: 0] += 1 }
+    return HostStatus(
+      pid: getpid(), since: since, memoryTotalBytes: memory.totalBytes,
+      memoryAvailableBytes: memory.availableBytes, swapTotalBytes: memory.swapTotalBytes,
+      swapFreeBytes: memory.swapFreeBytes, virtualMachines: counts,
+      sentry: HostStatus.Sentry(state: sentryState, pid: await supervisor.processID),
+      eventSequence: await context.events.lastSequence)
+  }
+
+  public func list() async throws -> [VirtualMachine] {
+    var result: [VirtualMachine] = []
+    for name in machines.keys.sorted() {
+      if let machine = machines[name] { result.append(await machine.view()) }
+    }
+    return result
+  }
+
+  public func show(_ name: String) async throws -> VirtualMachine {
+    try await machine(name).view()
+  }
+
+  public func create(_ request: CreateRequest) async throws -> VirtualMachine {
+    await untilRecovered()
+    var request = try request.validated()
+    if !request.networks.isEmpty, request.networks[0].macAddress == nil {
+      request.networks[0].macAddress = "\(MACAddress.randomLocallyAdministered())"
+    }
+    let wanted = request
+    let record = VirtualMachineRecord(
+      name: wanted.name, uid: UserIDs.freshIdentifier(),
+      requestJSON: try APICoding.encoder().encode(wanted), bridge: wanted.networks.first?.bridge,
+      macAddress: wanted.networks.first?.macAddress, idleAfterSeconds: wanted.idleAfterSeconds,
+      createdAt: Date(),
+      runtimeJSON: try APICoding.encoder().encode(MachineMemo(userID: UserIDs.random())))
+    guard machines[wanted.name] == nil else {
+      throw APIError(.conflict, "there is a virtual machine named \(wanted.name) already")
+    }
+    let machine = try Machine(record: record, context: context)
+    machines[wanted.name] = machine
+    do {
+      try await machine.create()
+    } catch {
+      machines[wanted.name] = nil
+      throw Self.apiError(error)
+    }
+    watch(machine)
+    await context.events.append(wanted.name, .created, "\(wanted.name) was created")
+    return await machine.view()
+  }
+
+  public func delete(_ name: String) async throws {
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.delete() }
+    watchers.removeValue(forKey: name)?.cancel()
+    machines[name] = nil
+    await context.events.append(name, .deleted, "\(name) was deleted; its disk was left alone")
+  }
+
+  public func start(_ name: String) async throws -> VirtualMachine {
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.start() }
+    return await machine.view()
+  }
+
+  public func stop(_ name: String, force: Bool) async throws -> VirtualMachine {
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.stop(force: force) }
+    return await machine.view()
+  }
+
+  public func sleep(_ name: String) async throws -> VirtualMachine {
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.sleep() }
+    return await machine.view()
+  }
+
+  public func wake(_ name: String) async throws -> VirtualMachine {
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.wake() }
+    return await machine.view()
+  }
+
+  public func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
+    try VirtualMachine.validate(idleAfterSeconds: idleAfterSeconds)
+    let machine = try machine(name)
+    try await Self.translating { try await machine.setIdle(after: idleAfterSeconds) }
+    return await machine.view()
+  }
+
+  public func events(after sequence: Int?, follow: Bool) async throws -> AsyncThrowingStream<
+    Event, any Error
+  > {
+    try await context.events.stream(after: sequence, follow: follow)
+  }
+
+  public func doctor() async throws -> DoctorReport {
+    await Doctor(configuration: context.configuration, groups: context.groups).examine(
+      sentryIsUp: sentryState == .running)
+  }
+
+  private func machine(_ name: String) throws -> Machine {
+    guard let machine = machines[name] else {
+      throw APIError(
+        .notFound, "there is no virtual machine named \(name)",
+        advice: "dormouse list shows those that there are")
+    }
+    return machine
+  }
+
+  private func settledMachine(_ name: String) async throws -> Machine {
+    await untilRecovered()
+    return try machine(name)
+  }
+
+  private static func translating(_ body: () async throws -> Void) async throws {
+    do {
+      try await body()
+    } catch {
+      throw apiError(error)
+    }
+  }
+}

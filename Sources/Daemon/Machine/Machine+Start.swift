@@ -1,0 +1,273 @@
+import API
+import FoundationEssentials
+import Frames
+import Glibc
+import Inventory
+import LinuxNetwork
+import LinuxProcess
+import LinuxSystem
+import QEMU
+import Seamless
+
+extension Machine {
+  /// Writes the VM's record, with copies of its kernel and initrd: what it boots from does not change
+  /// under it.
+  func create() async throws {
+    if let image = request.image {
+      guard access(image, R_OK | W_OK) == 0 else {
+        throw APIError(
+          .invalid, "the image \(image) cannot be opened: \(String(cString: strerror(errno)))")
+      }
+    }
+    let directory = context.directory.machine(name)
+    try directory.make()
+    do {
+      for (source, copy) in [(request.kernel, directory.kernel), (request.initrd, directory.initrd)]
+      {
+        guard let source else { continue }
+        try await onBlockingThread("copy") {
+          unlink(copy)
+          do {
+            try FileManager.default.copyItem(atPath: source, toPath: copy)
+          } catch {
+            throw APIError(.invalid, "\(source) cannot be copied: \(error)")
+          }
+          // QEMU opens it once more through its own descriptor, under its own user.
+          chmod(copy, 0o444)
+        }
+      }
+      let record = record
+      try await context.inventory.write { try $0.insert(record) }
+    } catch {
+      directory.remove()
+      throw error
+    }
+  }
+
+  /// Starts the VM's QEMU. The machine description is frozen the first time.
+  func start() async throws {
+    try await inOrder {
+      switch state {
+      case .stopped, .failed: break
+      case .starting, .awake, .fallingAsleep, .asleep, .waking: throw wrongState("started")
+      }
+      if memo.running != nil {
+        throw DaemonError(
+          .wrongState, "\(name)'s QEMU still runs but does not answer; stop it with --force")
+      }
+      enter(.starting)
+      do {
+        let name = name
+        try await context.inventory.write { transaction in
+          try transaction.begin(.start, of: name, step: "starting")
+          try transaction.update(name) { $0.desiredState = .running }
+        }
+        let running = try await launch()
+        enter(.awake(running))
+        await closeJournal("started")
+        await tell(.started, "\(name) has started")
+      } catch {
+        enter(.stopped)
+        await closeJournal("failed")
+        let (code, message) = describe(error)
+        await noteFailure(code: code, message: message)
+        throw error
+      }
+    }
+  }
+
+  private func launch() async throws -> RunningMachine {
+    let description = try await frozenDescription()
+    let directory = context.directory.machine(name)
+    try directory.make()
+    let monitor = try UnixListener.bind(path: directory.monitorSocket, mode: 0o600)
+    let sentryMonitor = try UnixListener.bind(path: directory.sentryMonitorSocket, mode: 0o600)
+    let agent = try UnixListener.bind(path: directory.agentSocket, mode: 0o600)
+    let tap = try openTap()
+    let disk = try request.image.map { try HeldFile($0, O_RDWR) }
+    let kernel = try request.kernel.map { _ in try HeldFile(directory.kernel, O_RDONLY) }
+    let initrd = try request.initrd.map { _ in try HeldFile(directory.initrd, O_RDONLY) }
+
+    let groupPath = context.configuration.controlGroup + "/" + record.uid
+    let group = try context.groups?.create(at: groupPath)
+    let launched = try await VirtualMachineProcess.launch(
+      binary: context.configuration.qemuBinary,
+      description: description,
+      resources: MachineResources(
+        monitors: [monitor.rawValue, sentryMonitor.rawValue], guestChannels: [agent.rawValue],
+        taps: tap.map { [$0.number] } ?? [], disks: disk.map { [$0.number] } ?? [],
+        kernel: kernel?.number, initrd: initrd?.number),
+      credentials: Credentials(uid: memo.userID, gid: memo.userID),
+      controlGroupProcessFiles: group.map { [$0.processFile] } ?? [])
+
+    let identity = launched.identity
+    let process = try ProcessHandle(opening: identity)
+    let runtime = RuntimeRecord(
+      process: identity, tap: tap?.name ?? "", detourTap: "",
+      tapDescriptor: launched.tapDescriptors.first ?? -1, controlGroup: group == nil ? nil : groupPath)
+    do {
+      memo.running = runtime
+      try await saveMemo()
+      let client = try await QMPClient.connect(
+        path: directory.monitorSocket, deadline: .seconds(30))
+      let machine = RunningMachine(
+        runtime: runtime, process: process, monitor: client,
+        detour: Detour(machineTap: 0, detourTap: 0), group: group, lines: nil)
+      attend(machine)
+      let guarded = tap == nil ? machine : try await guarded(machine)
+      try await client.cont()
+      return guarded
+    } catch {
+      memo.running = nil
+      await Self.end(identity)
+      try? group?.remove()
+      directory.removeSockets()
+      await saveHistory()
+      throw DaemonError(.startFailed, "QEMU of \(name) did not start as it should: \(error)")
+    }
+  }
+
+  private func frozenDescription() async throws -> MachineDescription {
+    if let description { return description }
+    let capabilities = try await QEMUCapabilities.probe(binary: context.configuration.qemuBinary)
+    let directory = context.directory.machine(name)
+    let frozen = try MachineDescription.freeze(
+      MachineRequest(
+        name: name, memoryBytes: request.memoryBytes, cpus: request.cpus,
+        kernel: request.kernel.map { _ in
+          DirectKernel(
+            kernel: directory.kernel, initrd: request.initrd.map { _ in directory.initrd },
+            commandLine: request.kernelCommandLine ?? "")
+        },
+        disks: request.image.map { path in
+          [DiskDescription(path: path, format: request.imageFormat == .qcow2 ? .qcow2 : .raw)]
+        } ?? [],
+        interfaces: request.networks.compactMap(\.macAddress).map {
+          NetworkInterfaceDescription(macAddress: $0)
+        }),
+      capabilities: capabilities)
+    let json = try JSONEncoder().encode(frozen)
+    let name = name
+    record = try await context.inventory.write { transaction in
+      try transaction.update(name) { $0.descriptionJSON = json }
+    }
+    return frozen
+  }
+
+  /// Makes the VM's tap and puts it onto its bridge.
+  private func openTap() throws -> HeldTap? {
+    guard let bridge = record.bridge else { return nil }
+    let netlink = try RouteNetlink()
+    guard let master = try netlink.link(named: bridge) else {
+      throw DaemonError(.startFailed, "there is no bridge named \(bridge) in this namespace")
+    }
+    let tap = try Tap.open(named: "dmt" + record.uid, persistent: false, virtioHeader: true)
+    guard let index = try netlink.linkIndex(named: tap.name) else {
+      throw DaemonError(.startFailed, "the tap \(tap.name) disappeared")
+    }
+    try disableIPv6(onInterface: tap.name)
+    try netlink.setMTU(index, master.mtu)
+    try netlink.setMaster(index, master: master.index)
+    try netlink.setUp(index, up: true)
+    return HeldTap(tap)
+  }
+
+  private static func end(_ identity: ProcessIdentity) async {
+    guard let process = try? ProcessHandle(opening: identity) else { return }
+    try? process.signal(SIGKILL)
+    _ = try? await process.waitForExit(timeout: .seconds(5))
+    _ = try? process.reap()
+  }
+
+  // MARK: - Attending
+
+  /// Watches for the end of a QEMU.
+  func attend(_ running: RunningMachine) {
+    let events = running.monitor.events()
+    let guestShutDown = Task {
+      var down = false
+      for await event in events where event.name == "SHUTDOWN" { down = true }
+      return down
+    }
+    Task {
+      _ = try? await running.process.waitForExit(timeout: nil)
+      running.monitor.close()
+      await self.processEnded(running, guestShutDown: await guestShutDown.value)
+    }
+  }
+
+  // MARK: - Guarding
+
+  /// Makes the way through the sentry, entrusts the VM to it, and remembers it.
+  private func guarded(_ running: RunningMachine) async throws -> RunningMachine {
+    guard let guest = MACAddress(record.macAddress ?? "") else {
+      throw DaemonError(.startFailed, "\(record.macAddress ?? "") is no MAC address")
+    }
+    let netlink = try RouteNetlink()
+    let detourTap = try Tap.open(
+      named: "dmd" + UserIDs.freshIdentifier(), persistent: false, virtioHeader: false)
+    guard let machineLink = try netlink.link(named: running.runtime.tap),
+      let detourIndex = try netlink.linkIndex(named: detourTap.name)
+    else {
+      throw LinuxError(code: .notFound, message: "the taps of \(name) are not there")
+    }
+    try disableIPv6(onInterface: detourTap.name)
+    try netlink.setNoARP(detourIndex)
+    try netlink.setMTU(detourIndex, machineLink.mtu)
+    try netlink.setUp(detourIndex, up: true)
+    let detour = Detour(machineTap: machineLink.index, detourTap: detourIndex)
+    try detour.release(netlink)
+    try detour.prepare(netlink)
+    let runtime = RuntimeRecord(
+      process: running.runtime.process, tap: running.runtime.tap, detourTap: detourTap.name,
+      tapDescriptor: running.runtime.tapDescriptor, controlGroup: running.runtime.controlGroup)
+    let lines = SentryLines(
+      cursors: try CursorTable.makeMemory(for: guest), detourTap: detourTap.takeDescriptor(),
+      injector: try PacketSocket.open(onInterface: machineLink.index, mode: .injecting),
+      learner: try PacketSocket.open(
+        onInterface: machineLink.index, mode: .learning(snapLength: Learner.sufficientCapture)))
+    let result = RunningMachine(
+      runtime: runtime, process: try ProcessHandle(opening: runtime.process),
+      monitor: running.monitor, detour: detour, group: running.group, lines: lines)
+    try await entrust(result, lines, asleep: false)
+    memo.running = runtime
+    try await saveMemo()
+    return result
+  }
+
+  /// Gives the VM into the sentry's care with everything that it needs.
+  func entrust(_ running: RunningMachine, _ lines: SentryLines, asleep: Bool) async throws {
+    let path = context.directory.machine(name).sentryMonitorSocket
+    let monitor = try await onBlockingThread("handshake") {
+      try MonitorHandshake.negotiate(path: path, deadline: .seconds(5))
+    }
+    let mtu = try RouteNetlink().link(named: running.runtime.tap)?.mtu ?? 1500
+    _ = try await context.sentry.request(
+      .guardMachine(
+        GuardedMachine(
+          name: name, tapIndex: running.detour.machineTap,
+          macAddress: record.macAddress ?? "", mtu: mtu, asleep: asleep)),
+      descriptors: [
+        monitor.number, lines.cursors.rawValue, lines.detourTap.rawValue,
+        lines.injector.descriptor, lines.learner.descriptor,
+      ])
+  }
+
+  /// Entrusts an awake VM to the sentry as if it had just started; when that fails the VM goes on, and is
+  /// not put to sleep.
+  func guardAnew(_ running: RunningMachine) async {
+    guard record.bridge != nil else { return }
+    do {
+      _ = try? await context.sentry.request(.forget(name: name))
+      let new = try await guarded(running)
+      if case .awake(let current) = state,
+        current.process.identity == running.process.identity
+      {
+        enter(.awake(new))
+      }
+    } catch {
+      logger.warning("the sentry cannot guard the VM", metadata: ["error": "\(error)"])
+      await noteFailure(code: "unguarded", message: "\(name) cannot be put to sleep: \(error)")
+    }
+  }
+}

@@ -1,0 +1,175 @@
+import API
+import FoundationEssentials
+import LinuxNetwork
+import LinuxSystem
+import QEMU
+import Seamless
+import SuspendToSwap
+
+extension Machine {
+  /// How long after a wake the guest's pages in memory are called its working set.
+  static let workingSetWindow = Duration.seconds(1)
+  /// How long the guest agent gets to set the clock, in all.
+  static let clockDeadline = Duration.seconds(10)
+
+  /// Wakes the VM by order; returns when it runs.
+  func wake() async throws {
+    if case .fallingAsleep(_, let interruption) = state { interruption.raise() }
+    try await inOrder {
+      await settled()
+      switch state {
+      case .awake: return
+      case .asleep(let running, _):
+        await step(.ordered)
+        await ensureAwake(running, cause: .order)
+        await settled()
+      case .stopped, .starting, .failed, .fallingAsleep, .waking: throw wrongState("woken")
+      }
+    }
+  }
+
+  /// Does not give up until the VM is known to run with its detour gone, or its QEMU is dead.
+  func ensureAwake(_ running: RunningMachine, cause: WakeCause) async {
+    var delay = Duration.milliseconds(100)
+    while running.process.identity.isAlive {
+      do {
+        if case .awake(let outcome) = try await context.sentry.request(
+          .wake(name: name, cause: cause))
+        {
+          await finishWaking(running, outcome)
+          if try await running.monitor.queryStatus() == .running { return }
+        }
+      } catch {
+        logger.warning("the sentry did not wake the VM", metadata: ["error": "\(error)"])
+        if await wakeWithoutSentry(running, cause: cause) { return }
+      }
+      try? await Task.sleep(for: delay)
+      delay = min(delay * 2, .seconds(2))
+    }
+  }
+
+  /// Wakes the VM with the daemon's own hands. Returns whether it runs with its detour gone.
+  func wakeWithoutSentry(_ running: RunningMachine, cause: WakeCause) async -> Bool {
+    let began = ContinuousClock.now
+    do {
+      try await running.monitor.cont()
+      let continued = ContinuousClock.now
+      let netlink = try RouteNetlink()
+      var held = 0
+      // With the sentry gone, what came in since its death waits in the detour tap.
+      if await !context.sentry.isUp { held += running.lines?.drainIntoGuest() ?? 0 }
+      try running.detour.release(netlink)
+      if await !context.sentry.isUp { held += running.lines?.drainIntoGuest() ?? 0 }
+      guard try await running.monitor.queryStatus() == .running else { return false }
+      await finishWaking(
+        running,
+        WakeOutcome(
+          cause: cause, flow: nil, firstFrameToContinueSeconds: 0,
+          continueSeconds: (continued - began) / .seconds(1),
+          totalSeconds: (ContinuousClock.now - began) / .seconds(1), heldFrames: held,
+          droppedFrames: 0, answeredFrames: 0))
+      return true
+    } catch {
+      logger.error("cannot wake the VM yet", metadata: ["error": "\(error)"])
+      await noteFailure(
+        code: DaemonError.Code.wakeFailed.rawValue,
+        message: "\(name) does not continue yet (\(error)); its frames are held, trying on")
+      return false
+    }
+  }
+
+  /// The sentry has sent `cont`: the guest is about to run.
+  func sentryWakes(cause: WakeCause, flow: String?) async {
+    switch state {
+    case .fallingAsleep(_, let interruption):
+      interruption.raise()
+    case .asleep(let running, _):
+      startWaking(running, cause: cause, flow: flow)
+      await step(.noticed)
+      await tell(
+        .waking, "\(name) is waking: \(cause.rawValue)" + (flow.map { " (\($0))" } ?? ""),
+        ["reason": cause.rawValue, "flow": flow ?? ""])
+    case .waking, .awake, .stopped, .starting, .failed: return
+    }
+  }
+
+  private func startWaking(_ running: RunningMachine, cause: WakeCause, flow: String?) {
+    let set = workingSet
+    let memoryBytes = request.memoryBytes
+    let prefetch = Task {
+      guard let set else { return UInt64(0) }
+      return (try? await onBlockingThread("prefetch") {
+        try PageOut.prefetch(
+          set, into: GuestMemory(of: running.process, expectedBytes: memoryBytes),
+          of: running.process)
+      }) ?? 0
+    }
+    enter(
+      .waking(
+        running, MachineState.Waking(cause: cause.rawValue, flow: flow, prefetch: prefetch)))
+  }
+
+  /// The VM runs and its detour is gone. Comes once from the sentry's notice and perhaps once more with
+  /// the answer to an order: the second does nothing.
+  func finishWaking(_ running: RunningMachine, _ outcome: WakeOutcome) async {
+    switch state {
+    case .asleep:
+      startWaking(running, cause: outcome.cause, flow: outcome.flow)
+      await finishWaking(running, outcome)
+    case .waking(_, let waking):
+      enter(.awake(running))
+      await step(.finished)
+      let prefetched = await waking.prefetch.value
+      memo.wakes += 1
+      memo.lastWake = WakeReport(
+        at: Date(), reason: outcome.cause.rawValue, flow: outcome.flow,
+        firstFrameToContinueSeconds: outcome.firstFrameToContinueSeconds,
+        continueSeconds: outcome.continueSeconds, heldFrames: outcome.heldFrames,
+        totalSeconds: outcome.totalSeconds, clockStepped: false, prefetchedBytes: prefetched)
+      await saveHistory()
+      await tell(
+        .awake, "\(name) is awake: \(outcome.cause.rawValue)",
+        [
+          "reason": outcome.cause.rawValue, "flow": outcome.flow ?? "",
+          "totalSeconds": "\(outcome.totalSeconds)", "heldFrames": "\(outcome.heldFrames)",
+          "droppedFrames": "\(outcome.droppedFrames)",
+          "answeredFrames": "\(outcome.answeredFrames)",
+        ])
+      Task { await self.stepClock() }
+      Task { await self.recordWorkingSet(running) }
+    case .fallingAsleep, .awake, .stopped, .starting, .failed: return
+    }
+  }
+
+  /// The guest slept and its clock with it: tell it what time it is (qemu-ga's guest-set-time).
+  private func stepClock() async {
+    do {
+      let agent = try await GuestAgentClient.connect(
+        path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
+      defer { agent.close() }
+      try await agent.synchronize(deadline: Self.clockDeadline)
+      try await agent.setTime(Self.wallClockNanoseconds())
+      memo.lastWake?.clockStepped = true
+      await saveHistory()
+    } catch {
+      logger.warning("the guest's clock was not set", metadata: ["error": "\(error)"])
+      await tell(
+        .warning,
+        "\(name) is awake, but its clock could not be set: \(error); is qemu-guest-agent running "
+          + "in it?", ["code": "clockNotSet"])
+    }
+  }
+
+  private static func wallClockNanoseconds() -> Int64 {
+    Int64(Date().timeIntervalSince1970 * 1e9)
+  }
+
+  private func recordWorkingSet(_ running: RunningMachine) async {
+    try? await Task.sleep(for: Self.workingSetWindow)
+    guard case .awake = state else { return }
+    let memoryBytes = request.memoryBytes
+    workingSet = try? await onBlockingThread("working set") {
+      try GuestMemory(of: running.process, expectedBytes: memoryBytes).workingSet()
+    }
+  }
+}

@@ -1,0 +1,17 @@
+import API
+
+/// What is remembered of a VM beside its record's columns.
+struct MachineMemo: Codable, Sendable {
+  /// The user that the VM's QEMU runs as; nobody else's.
+  let userID: UInt32
+  /// The kernel objects of its QEMU, while there is one.
+  var running: RuntimeRecord?
+  var sleeps = 0
+  var wakes = 0
+  var lastWake: WakeReport?
+  var lastFailure: VirtualMachine.Failure?
+
+  init(userID: UInt32) {
+    self.userID = userID
+  }
+}

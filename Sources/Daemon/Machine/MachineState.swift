@@ -1,0 +1,31 @@
+import API
+import FoundationEssentials
+import SuspendToSwap
+
+/// Where a VM stands. What exists only in a state is that state's payload.
+enum MachineState {
+  case stopped
+  case starting
+  case awake(RunningMachine)
+  case fallingAsleep(RunningMachine, Interruption)
+  case asleep(RunningMachine, SleepReport)
+  case waking(RunningMachine, Waking)
+  /// QEMU has died, or could not be started.
+  case failed
+
+  struct Waking {
+    let cause: String
+    let flow: String?
+    let prefetch: Task<UInt64, Never>
+  }
+
+  /// What a VM's QEMU and network consist of, while there is a QEMU.
+  var running: RunningMachine? {
+    switch self {
+    case .awake(let running), .fallingAsleep(let running, _), .asleep(let running, _),
+      .waking(let running, _):
+      running
+    case .stopped, .starting, .failed: nil
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import Glibc
+import LinuxNetwork
+import LinuxProcess
+import LinuxSystem
+import QEMU
+import Seamless
+import Synchronization
+
+/// The kernel objects of a VM whose QEMU runs. Dropping the last reference closes what the daemon holds of
+/// them and touches neither the VM nor its network.
+final class RunningMachine: Sendable {
+  let runtime: RuntimeRecord
+  let process: ProcessHandle
+  let monitor: QMPClient
+  let detour: Detour
+  let group: MemoryControlGroup?
+  /// Nil after the daemon's restart: the sentry has them, and the daemon could not get them back.
+  let lines: SentryLines?
+
+  init(
+    runtime: RuntimeRecord, process: consuming ProcessHandle, monitor: QMPClient, detour: Detour,
+    group: MemoryControlGroup?, lines: SentryLines?
+  ) {
+    self.runtime = runtime
+    self.process = process
+    self.monitor = monitor
+    self.detour = detour
+    self.group = group
+    self.lines = lines
+  }
+
+  /// The tap's queue, seen through QEMU's own descriptor: true while frames wait for the guest.
+  func hasFramesQueued() throws -> Bool {
+    let tap = try process.duplicateDescriptor(runtime.tapDescriptor)
+    return try hasReadableData(tap.rawValue)
+  }
+}
+
+/// The daemon's duplicates of what the sentry works with, so that a sentry that dies loses nothing: the
+/// cursors stay in memory, and frames go on queueing in the detour tap.
+final class SentryLines: Sendable {
+  let cursors: OwnedFileDescriptor
+  let detourTap: OwnedFileDescriptor
+  let injector: PacketSocket
+  let learner: PacketSocket
+
+  init(
+    cursors: consuming OwnedFileDescriptor, detourTap: consuming OwnedFileDescriptor,
+    injector: consuming PacketSocket, learner: consuming PacketSocket
+  ) {
+    self.cursors = cursors
+    self.detourTap = detourTap
+    self.injector = injector
+    self.learner = learner
+  }
+
+  /// Gives the guest what the detour tap still holds, past the detour; returns the number of frames.
+  ///
+  /// Only for when there is no sentry: two readers of one queue would each get half.
+  func drainIntoGuest() -> Int {
+    var count = 0
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while count < 4096 {
+      let length = buffer.withUnsafeMutableBytes {
+        read(detourTap.rawValue, $0.baseAddress, $0.count)
+      }
+      guard length > 0 else { break }
+      buffer.withUnsafeBytes { frames in
+        // A frame that the tap does not take is as lost as on any full queue; the peer sends it again.
+        try? injector.send(UnsafeRawBufferPointer(rebasing: frames[0..<length]))
+      }
+      count += 1
+    }
+    return count
+  }
+}
+
+/// Set by whoever learns that a VM must not go on falling asleep.
+final class Interruption: Sendable {
+  private let flag = Atomic<Bool>(false)
+  func raise() { flag.store(true, ordering: .releasing) }
+  var isRaised: Bool { flag.load(ordering: .acquiring) }
+}

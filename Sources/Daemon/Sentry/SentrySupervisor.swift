@@ -1,0 +1,146 @@
+import Glibc
+import LinuxProcess
+import LinuxSystem
+import Logging
+import Seamless
+
+/// Keeps one sentry running: starts it, or finds the one that an earlier daemon started; says that the
+/// daemon lives; starts another one when it dies.
+actor SentrySupervisor {
+  /// What the supervisor tells the host, in the order in which it happened.
+  enum Report: Sendable {
+    /// A sentry is there, with these machines in its care: none when it has just been started.
+    case up(SentryConnection, [GuardStatus], restarted: Bool)
+    /// The sentry is gone.
+    case down(String)
+    case notice(SentryNotice)
+  }
+
+  private let configuration: DaemonConfiguration
+  private let directory: StateDirectory
+  private let credentials: Credentials
+  private let logger: Logger
+  private var connection: SentryConnection?
+  private var starts = 0
+  /// The sentry's process; the last one's when there is none.
+  private(set) var processID: Int32?
+
+  init(
+    configuration: DaemonConfiguration, directory: StateDirectory, user: UInt32, logger: Logger
+  ) {
+    self.configuration = configuration
+    self.directory = directory
+    self.logger = logger
+    // No capability over packets in general: the sentry gets the sockets that it needs from the daemon.
+    // What is left is the right to take the detour's filter down by itself.
+    credentials = Credentials(
+      uid: user, gid: user, supplementaryGroups: [], ambientCapabilities: [.netAdmin])
+  }
+
+  /// Whether a sentry is in reach.
+  var isUp: Bool { connection != nil }
+
+  /// - Throws: ``SentryError``.
+  func request(
+    _ body: SentryRequest.Body, descriptors: [CInt] = [], deadline: Duration = .seconds(10)
+  ) async throws -> SentryReply.Body {
+    guard let connection else {
+      throw SentryError(.lost, "there is no sentry at this moment")
+    }
+    return try await connection.request(body, descriptors: descriptors, deadline: deadline)
+  }
+
+  /// Runs until cancelled, and leaves the sentry alone then: it guards on.
+  func run(_ report: @Sendable (Report) async -> Void) async {
+    var delay = Duration.milliseconds(50)
+    while !Task.isCancelled {
+      do {
+        let began = ContinuousClock.now
+        try await serve(report)
+        if ContinuousClock.now - began > .seconds(30) { delay = .milliseconds(50) }
+      } catch is CancellationError {
+        return
+      } catch {
+        logger.error("the sentry cannot be used", metadata: ["error": "\(error)"])
+        await report(.down("\(error)"))
+      }
+      try? await Task.sleep(for: delay)
+      delay = min(delay * 2, .seconds(5))
+    }
+  }
+
+  /// One sentry's life, from the connection to its end.
+  private func serve(_ report: @Sendable (Report) async -> Void) async throws {
+    let (connection, restarted) = try await connectOrStart()
+    let (notices, sink) = AsyncStream<SentryNotice>.makeStream(
+      bufferingPolicy: .bufferingNewest(4096))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        await connection.readNotices { sink.yield($0) }
+        sink.finish()
+      }
+      let answer = try await connection.request(.hello(version: SentryProtocol.version))
+      guard case .welcome(let pid, let machines) = answer else {
+        throw SentryError(.refused, "the sentry does not speak this daemon's protocol")
+      }
+      self.connection = connection
+      processID = pid
+      group.addTask {
+        while !Task.isCancelled {
+          try await Task.sleep(for: .seconds(SentryProtocol.heartbeatSeconds))
+          _ = try? await connection.request(.heartbeat, deadline: .seconds(5))
+        }
+      }
+      await report(.up(connection, machines, restarted: restarted))
+      for await notice in notices { await report(.notice(notice)) }
+      group.cancelAll()
+    }
+    self.connection = nil
+    if !Task.isCancelled { await report(.down("the sentry has ended")) }
+  }
+
+  private func connectOrStart() async throws -> (SentryConnection, restarted: Bool) {
+    do {
+      let socket = try SequencedPacketSocket.connect(to: directory.sentrySocket)
+      return (SentryConnection(socket), false)
+    } catch {
+      logger.debug("no sentry is there yet", metadata: ["reason": "\(error)"])
+    }
+    unlink(directory.sentrySocket)
+    let listener = try SequencedPacketSocket.listen(at: directory.sentrySocket, mode: 0o600)
+    let log = OwnedFileDescriptor(
+      owning: try checked(
+        open(directory.sentryLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)))
+    var environment = ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"]
+    if let points = getenv("DORMOUSE_SENTRY_FAILPOINTS"), starts == 0 {
+      // A failpoint is for the first sentry; its successor must be able to clear up.
+      environment["DORMOUSE_FAILPOINTS"] = String(cString: points)
+    }
+    for name in ["LD_LIBRARY_PATH", "LLVM_PROFILE_FILE"] {
+      if let value = getenv(name) { environment[name] = String(cString: value) }
+    }
+    do {
+      let identity = try launchDetached(
+        LaunchConfiguration(
+          executable: configuration.sentryBinary, arguments: ["--listen-descriptor", "3"],
+          environment: environment,
+          descriptors: [1: log.rawValue, 2: log.rawValue, 3: listener.rawValue],
+          credentials: credentials))
+      starts += 1
+      logger.info("started a sentry", metadata: ["pid": "\(identity.pid)"])
+      Task { await Self.reap(identity) }
+    } catch {
+      throw SentryError(.startFailed, "the sentry cannot be started: \(error)")
+    }
+    return (
+      SentryConnection(try SequencedPacketSocket.connect(to: directory.sentrySocket)), true
+    )
+  }
+
+  /// Waits for the sentry's end, so that it does not stay behind as a zombie.
+  private static func reap(_ identity: ProcessIdentity) async {
+    guard let handle = try? ProcessHandle(opening: identity) else { return }
+    _ = try? await handle.waitForExit(timeout: nil)
+    _ = try? handle.reap()
+  }
+}

@@ -1,0 +1,72 @@
+import FoundationEssentials
+import Glibc
+import LinuxSystem
+
+/// The daemon's own directory and the names in it. Only root may look inside.
+///
+/// ```
+/// DIR/lock                    held by the daemon that owns the directory
+/// DIR/inventory.sqlite        records, journal, events
+/// DIR/sentry.sock, sentry.log
+/// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, kernel, initrd
+/// ```
+struct StateDirectory: Sendable {
+  let path: String
+
+  var inventory: String { path + "/inventory.sqlite" }
+  var sentrySocket: String { path + "/sentry.sock" }
+  var sentryLog: String { path + "/sentry.log" }
+
+  func machine(_ name: String) -> MachineDirectory {
+    MachineDirectory(path: path + "/machines/" + name)
+  }
+
+  /// Makes the directory and takes it for this process alone.
+  ///
+  /// - Returns: the lock, held for as long as the descriptor is open.
+  func claim() throws -> OwnedFileDescriptor {
+    try Self.makeDirectory(path)
+    try Self.makeDirectory(path + "/machines")
+    let lock = OwnedFileDescriptor(
+      owning: try checked(open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)))
+    guard flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+      throw DaemonError(
+        .stateDirectoryInUse,
+        "another daemon uses \(path); stop it first, or give this one a --state-dir of its own")
+    }
+    return lock
+  }
+
+  static func makeDirectory(_ path: String) throws {
+    do {
+      try FileManager.default.createDirectory(
+        atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    } catch {
+      throw DaemonError(.stateDirectory, "cannot make the directory \(path): \(error)")
+    }
+  }
+}
+
+/// One VM's part of the state directory.
+struct MachineDirectory: Sendable {
+  let path: String
+
+  var monitorSocket: String { path + "/monitor.sock" }
+  var sentryMonitorSocket: String { path + "/sentry.sock" }
+  var agentSocket: String { path + "/agent.sock" }
+  var kernel: String { path + "/kernel" }
+  var initrd: String { path + "/initrd" }
+
+  func make() throws { try StateDirectory.makeDirectory(path) }
+
+  /// Removes the directory with what the daemon has put there; anything else in it stays, and so does the
+  /// directory then.
+  func remove() {
+    for file in [monitorSocket, sentryMonitorSocket, agentSocket, kernel, initrd] { unlink(file) }
+    rmdir(path)
+  }
+
+  func removeSockets() {
+    for file in [monitorSocket, sentryMonitorSocket, agentSocket] { unlink(file) }
+  }
+}

@@ -1,0 +1,507 @@
+import Failpoints
+import FoundationEssentials
+import Glibc
+import LinuxNetwork
+import LinuxSystem
+import QMP
+import Seamless
+
+/// The sentry: one thread, one loop. It answers for the VMs that sleep, wakes them, and takes their
+/// detours down, with or without the daemon.
+final class SentryServer {
+  /// Frames taken from one VM before the others get their turn.
+  static let burst = 64
+  /// How long QEMU gets to continue a VM before it is asked again, in nanoseconds.
+  static let continueRetry: UInt64 = 2_000_000_000
+  /// A sentry with no machine and no daemon has nothing to do after this, in nanoseconds.
+  static let idleLimit: UInt64 = 15_000_000_000
+
+  private var poll: EventPoll
+  private let netlink: RouteNetlink
+  private var changes: TrafficControlMonitor
+  private let listener: OwnedFileDescriptor
+  private let failpoints: Failpoints
+  private var daemon: DaemonLink?
+  private var wards: [String: Ward] = [:]
+  /// Keys of epoll: the ward's number and the kind of its descriptor.
+  private var wardsByNumber: [UInt64: Ward] = [:]
+  private var numbers: [String: UInt64] = [:]
+  /// What was known of guests that were dismissed, 4 KiB each: a daemon that starts anew entrusts the same
+  /// ones again, and they need not be learned from scratch.
+  private var acquaintances: [String: [UInt8]] = [:]
+  private static let acquaintanceLimit = 4096
+  private var nextNumber: UInt64 = 1
+  private var lastContact: UInt64
+  private var lastTick: UInt64
+  private var buffer = [UInt8](repeating: 0, count: 65_536)
+
+  private enum Kind: UInt64 {
+    case listener, daemon, changes, detour, learner, monitor
+  }
+
+  init(listener: consuming OwnedFileDescriptor, failpoints: Failpoints) throws {
+    self.listener = listener
+    self.failpoints = failpoints
+    poll = try EventPoll()
+    netlink = try RouteNetlink()
+    changes = try TrafficControlMonitor()
+    lastContact = MonotonicClock.nowNanoseconds()
+    lastTick = lastContact
+    try poll.add(self.listener.rawValue, key: Kind.listener.rawValue)
+    try poll.add(changes.descriptor, key: Kind.changes.rawValue)
+  }
+
+  /// Runs until there is nothing left to guard and nobody to guard it for.
+  func run() throws {
+    while true {
+      for key in try poll.wait(milliseconds: 500) { dispatch(key) }
+      let now = MonotonicClock.nowNanoseconds()
+      if now - lastTick >= 500_000_000 {
+        lastTick = now
+        tick(now)
+        if wards.isEmpty, daemon == nil, now - lastContact > Self.idleLimit { return }
+      }
+    }
+  }
+
+  private func dispatch(_ key: UInt64) {
+    guard let kind = Kind(rawValue: key & 0xff) else { return }
+    switch kind {
+    case .listener: acceptDaemon()
+    case .daemon: readDaemon()
+    case .changes: readChanges()
+    case .detour, .learner, .monitor:
+      // A ward may have gone by an earlier event of the same round.
+      guard let ward = wardsByNumber[key >> 8] else { return }
+      switch kind {
+      case .detour: readDetour(ward)
+      case .learner: readLearner(ward)
+      case .monitor: readMonitor(ward)
+      case .listener, .daemon, .changes: break
+      }
+    }
+  }
+
+  // MARK: - Time
+
+  private func tick(_ now: UInt64) {
+    let absence = UInt64(SentryProtocol.daemonAbsenceLimitSeconds) * 1_000_000_000
+    let daemonIsLost = now - lastContact > absence
+    if daemonIsLost, daemon != nil { dropDaemon() }
+    for ward in wards.values {
+      switch ward.phase {
+      case .learning: tickLearning(ward, now)
+      case .holding, .answering:
+        if daemonIsLost { wake(ward, cause: .daemonLost, flow: nil, firstSeen: now) }
+      case .waking(let waking):
+        if now >= waking.retryAt { retryWaking(ward, waking, now) }
+      }
+    }
+  }
+
+  private func tickLearning(_ ward: Ward, _ now: UInt64) {
+    if let until = ward.lookingAwayUntil {
+      guard now >= until else { return }
+      ward.lookingAwayUntil = nil
+      // What passed meanwhile is unknown, and what is known may be stale.
+      while ward.learn(limit: 4096, discard: true, buffer: &buffer) == 4096 {}
+      ward.learner.invalidate(at: now)
+      try? poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+    } else if let lost = try? ward.tapWatch.statistics().dropped, lost > 0 {
+      ward.learner.invalidate(at: now)
+    }
+    if ward.framesThisSecond * 2 > Ward.busyFramesPerSecond {
+      ward.lookingAwayUntil = now + Ward.lookAway
+      poll.remove(ward.tapWatch.descriptor)
+    }
+    ward.framesThisSecond = 0
+  }
+
+  // MARK: - Frames
+
+  private func readDetour(_ ward: Ward) {
+    for _ in 0..<Self.burst {
+      let length = read(ward.detourTap.rawValue, &buffer, buffer.count)
+      guard length > 0 else { return }
+      let now = MonotonicClock.nowNanoseconds()
+      buffer.withUnsafeBytes { bytes in
+        take(UnsafeRawBufferPointer(rebasing: bytes[0..<length]), for: ward, at: now)
+      }
+    }
+  }
+
+  private func take(_ frame: UnsafeRawBufferPointer, for ward: Ward, at now: UInt64) {
+    switch ward.phase {
+    case .learning:
+      // The detour is gone already: a frame that was still on its way through it.
+      ward.inject(frame)
+    case .holding(var hold, let useBefore):
+      hold.append(frame)
+      ward.phase = .holding(hold, useBefore: useBefore)
+    case .waking(var waking):
+      waking.hold.append(frame)
+      ward.phase = .waking(waking)
+    case .answering(var hold):
+      switch ward.judge(frame, at: now) {
+      case .answer, .ignore: return
+      case .hold:
+        hold.append(frame)
+        ward.phase = .answering(hold)
+      case .wake(let reason, let flow):
+        hold.append(frame)
+        ward.phase = .answering(hold)
+        wake(
+          ward, cause: WakeCause(rawValue: reason.rawValue), flow: flow?.description,
+          firstSeen: now)
+      }
+    }
+  }
+
+  private func readLearner(_ ward: Ward) {
+    switch ward.phase {
+    case .learning, .holding:
+      ward.learn(limit: Self.burst, discard: false, buffer: &buffer)
+    case .waking:
+      // From `cont` on the frames are the guest's again; what was there before has been discarded.
+      ward.learn(limit: Self.burst, discard: false, buffer: &buffer)
+    case .answering:
+      ward.learn(limit: Self.burst, discard: true, buffer: &buffer)
+    }
+  }
+
+  private func readChanges() {
+    do {
+      while let notice = try changes.next() {
+        let index: CInt?
+        switch notice {
+        case .filterDeleted(let changed), .qdiscDeleted(let changed), .linkDeleted(let changed):
+          index = changed
+        case .overrun: index = nil
+        default: continue
+        }
+        for ward in wards.values where index == nil || ward.machine.tapIndex == index {
+          guard case .answering = ward.phase,
+            (try? Detour.isEngaged(machineTap: ward.machine.tapIndex, netlink)) != true
+          else { continue }
+          wake(
+            ward, cause: .detourRemoved, flow: nil, firstSeen: MonotonicClock.nowNanoseconds())
+        }
+      }
+    } catch {
+      report("cannot read the kernel's notices: \(error)")
+    }
+  }
+
+  // MARK: - Waking
+
+  private func wake(
+    _ ward: Ward, cause: WakeCause, flow: String?, firstSeen: UInt64, order: UInt64? = nil
+  ) {
+    var hold = HoldQueue()
+    switch ward.phase {
+    case .waking(var waking):
+      if let order { waking.orders.append(order) }
+      ward.phase = .waking(waking)
+      return
+    case .holding(let held, _), .answering(let held): hold = held
+    case .learning: break
+    }
+    failpoints.reach("sentry.deciding")
+    // What the learner has caught by now is the sentry's own, if the VM was asleep.
+    if case .answering = ward.phase {
+      while ward.learn(limit: 4096, discard: true, buffer: &buffer) == 4096 {}
+    }
+    var waking = Ward.Waking(
+      hold: hold, cause: cause, flow: flow, firstSeen: firstSeen, continueSent: 0, continueID: 0,
+      retryAt: 0, orders: order.map { [$0] } ?? [])
+    sendContinue(ward, &waking)
+    ward.phase = .waking(waking)
+    failpoints.reach("sentry.continueSent")
+    daemon?.notice(.waking(name: ward.machine.name, cause: cause, flow: flow))
+  }
+
+  private func sendContinue(_ ward: Ward, _ waking: inout Ward.Waking) {
+    do {
+      waking.continueID = try ward.monitor.send("cont")
+    } catch {
+      report("cannot send cont to \(ward.machine.name): \(error)")
+    }
+    let now = MonotonicClock.nowNanoseconds()
+    if waking.continueSent == 0 { waking.continueSent = now }
+    waking.retryAt = now + Self.continueRetry
+  }
+
+  private func retryWaking(_ ward: Ward, _ waking: Ward.Waking, _ now: UInt64) {
+    var waking = waking
+    let message = "no answer to cont for \((now - waking.continueSent) / 1_000_000) ms"
+    if !waking.silenceReported {
+      waking.silenceReported = true
+      daemon?.notice(.monitorSilent(name: ward.machine.name, message: message))
+      for order in waking.orders {
+        daemon?.reply(order, .refused(code: .monitor, message: message))
+      }
+      waking.orders = []
+    }
+    sendContinue(ward, &waking)
+    ward.phase = .waking(waking)
+  }
+
+  /// QEMU runs the guest again: everything that was held goes to it, then the detour is taken down.
+  private func finishWaking(_ ward: Ward, _ waking: Ward.Waking) {
+    let continued = MonotonicClock.nowNanoseconds()
+    failpoints.reach("sentry.continued")
+    for frame in waking.hold.frames { frame.withUnsafeBytes { ward.inject($0) } }
+    failpoints.reach("sentry.replayed")
+    ward.phase = .learning
+    do {
+      try Detour.release(machineTap: ward.machine.tapIndex, netlink)
+    } catch {
+      // As long as the filter is there, the loop passes on what it delivers (`learning`): slow, not lost.
+      report("cannot take the detour of \(ward.machine.name) down: \(error)")
+    }
+    readDetour(ward)
+    failpoints.reach("sentry.released")
+    let outcome = WakeOutcome(
+      cause: waking.cause, flow: waking.flow,
+      firstFrameToContinueSeconds: Self.seconds(waking.firstSeen, waking.continueSent),
+      continueSeconds: Self.seconds(waking.continueSent, continued),
+      totalSeconds: Self.seconds(waking.firstSeen, MonotonicClock.nowNanoseconds()),
+      heldFrames: waking.hold.frames.count, droppedFrames: waking.hold.dropped,
+      answeredFrames: ward.answered)
+    ward.answered = 0
+    daemon?.notice(.awake(name: ward.machine.name, outcome))
+    for order in waking.orders { daemon?.reply(order, .awake(outcome)) }
+  }
+
+  private static func seconds(_ start: UInt64, _ end: UInt64) -> Double {
+    end > start ? Double(end - start) / 1e9 : 0
+  }
+
+  // MARK: - QEMU
+
+  private func readMonitor(_ ward: Ward) {
+    let messages: [QMPMessage]
+    do {
+      messages = try ward.monitor.receive()
+    } catch {
+      report("lost the monitor of \(ward.machine.name): \(error)")
+      daemon?.notice(.monitorClosed(name: ward.machine.name))
+      return dismiss(ward)
+    }
+    for message in messages {
+      switch (message, ward.phase) {
+      case (.reply(let id, .success), .waking(let waking)) where id == waking.continueID:
+        finishWaking(ward, waking)
+      case (.reply(let id, .failure(let failure)), .waking(let waking))
+      where id == waking.continueID:
+        report("QEMU does not continue \(ward.machine.name): \(failure)")
+      case (.event(let event), .answering) where event.name == "RESUME":
+        wake(ward, cause: .outside, flow: nil, firstSeen: MonotonicClock.nowNanoseconds())
+      default: continue
+      }
+    }
+  }
+
+  // MARK: - Daemon
+
+  private func acceptDaemon() {
+    guard let socket = try? SequencedPacketSocket.accept(listener.rawValue) else { return }
+    // The socket's file is root's alone; this holds even if somebody has changed that.
+    guard let peer = try? socket.peerCredentials(), peer.uid == 0 else { return }
+    dropDaemon()
+    let link = DaemonLink(socket)
+    do {
+      try poll.add(link.descriptor, key: Kind.daemon.rawValue)
+    } catch {
+      return report("cannot watch the daemon's connection: \(error)")
+    }
+    daemon = link
+    lastContact = MonotonicClock.nowNanoseconds()
+  }
+
+  private func dropDaemon() {
+    guard let daemon else { return }
+    poll.remove(daemon.descriptor)
+    self.daemon = nil
+  }
+
+  private func readDaemon() {
+    guard let link = daemon else { return }
+    do {
+      while let message = try link.receive() {
+        lastContact = MonotonicClock.nowNanoseconds()
+        serve(message)
+      }
+    } catch {
+      dropDaemon()
+    }
+  }
+
+  private func serve(_ message: DaemonLink.Message) {
+    let id = message.request.id
+    switch message.request.body {
+    case .hello(let version):
+      guard version == SentryProtocol.version else {
+        return refuse(id, .version, "this sentry speaks version \(SentryProtocol.version)")
+      }
+      let machines = wards.values.map {
+        GuardStatus(name: $0.machine.name, phase: $0.publicPhase)
+      }
+      daemon?.reply(id, .welcome(pid: getpid(), machines))
+    case .heartbeat: daemon?.reply(id, .done)
+    case .guardMachine(let machine):
+      do {
+        try adopt(machine, message.descriptors)
+        daemon?.reply(id, .done)
+      } catch {
+        refuse(id, .unusable, "\(error)")
+      }
+    case .arm(let name):
+      failpoints.reach("sentry.arming")
+      with(name, id) { ward in
+        guard case .learning = ward.phase else { return refusePhase(id, ward) }
+        ward.phase = .holding(HoldQueue(), useBefore: ward.learner.summary.framesOfUse)
+        daemon?.reply(id, .done)
+      }
+    case .commit(let name):
+      failpoints.reach("sentry.committing")
+      with(name, id) { commit($0, id) }
+    case .wake(let name, let cause):
+      with(name, id) {
+        wake(
+          $0, cause: cause, flow: nil, firstSeen: MonotonicClock.nowNanoseconds(), order: id)
+      }
+    case .traffic(let name):
+      with(name, id) { daemon?.reply(id, .traffic(traffic($0))) }
+    case .forget(let name):
+      if let ward = wards[name] { dismiss(ward) }
+      daemon?.reply(id, .done)
+    }
+  }
+
+  private func commit(_ ward: Ward, _ id: UInt64) {
+    guard case .holding(let held, let useBefore) = ward.phase else { return refusePhase(id, ward) }
+    // The guest is paused: what the tap still shows is the last that it said, and the last that QEMU took
+    // for it. A paused QEMU reads one more frame into a queue of its own, so the tap's being empty does
+    // not say that the guest has seen everything; that no use was seen since the arming does.
+    while ward.learn(limit: 4096, discard: false, buffer: &buffer) == 4096 {}
+    let now = MonotonicClock.nowNanoseconds()
+    let obstacles = ward.learner.quiescence(at: now)
+    let used = ward.learner.summary.framesOfUse != useBefore
+    guard !used, obstacles.isEmpty else {
+      return refuse(
+        id, .activity,
+        "its traffic is not quiet: "
+          + (used ? "it was used just now" : Self.text(obstacles)))
+    }
+    ward.sentry.beginSleep()
+    ward.cursors.table.generation += 1
+    ward.phase = .answering(HoldQueue())
+    ward.answered = 0
+    for frame in held.frames {
+      frame.withUnsafeBytes { take($0, for: ward, at: now) }
+    }
+    failpoints.reach("sentry.answering")
+    if case .answering = ward.phase {
+      daemon?.reply(id, .done)
+    } else {
+      refuse(id, .activity, "a frame came in that only the guest can answer")
+    }
+  }
+
+  private func traffic(_ ward: Ward) -> TrafficReport {
+    let now = MonotonicClock.nowNanoseconds()
+    let summary = ward.learner.summary
+    var obstacles = ward.learner.quiescence(at: now).map(\.description)
+    let busy = ward.lookingAwayUntil != nil
+    if busy { obstacles.append("the guest is too busy to be watched") }
+    return TrafficReport(
+      phase: ward.publicPhase,
+      secondsSinceUse: busy ? 0 : Self.seconds(summary.lastUse, now),
+      framesOfUse: summary.framesOfUse, obstacles: obstacles,
+      addresses: ward.cursors.table.addresses.map { "\($0.address)" },
+      answeredFrames: ward.answered)
+  }
+
+  private static func text(_ obstacles: [Obstacle]) -> String {
+    obstacles.map(\.description).joined(separator: "; ")
+  }
+
+  private func with(_ name: String, _ id: UInt64, _ body: (Ward) -> Void) {
+    if let ward = wards[name] {
+      body(ward)
+    } else {
+      refuse(id, .unknownMachine, "the sentry has no machine named \(name)")
+    }
+  }
+
+  private func refusePhase(_ id: UInt64, _ ward: Ward) {
+    refuse(id, .wrongPhase, "\(ward.machine.name) is \(ward.publicPhase.rawValue)")
+  }
+
+  private func refuse(_ id: UInt64, _ code: SentryReply.Refusal, _ message: String) {
+    daemon?.reply(id, .refused(code: code, message: message))
+  }
+
+  // MARK: - Wards
+
+  private func adopt(_ machine: GuardedMachine, _ descriptors: [CInt]) throws {
+    guard descriptors.count == SentryProtocol.descriptorsPerMachine else {
+      for descriptor in descriptors { close(descriptor) }
+      throw LinuxError(
+        code: .malformed, message: "\(descriptors.count) descriptors came with \(machine.name)")
+    }
+    if let old = wards[machine.name] { dismiss(old) }
+    let monitor = MonitorChannel(adopting: OwnedFileDescriptor(owning: descriptors[0]))
+    let memory = OwnedFileDescriptor(owning: descriptors[1])
+    let detourTap = OwnedFileDescriptor(owning: descriptors[2])
+    let injector = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[3]))
+    let tapWatch = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[4]))
+    let cursors: CursorMemory
+    if let acquaintance = acquaintances.removeValue(forKey: machine.name), !machine.asleep {
+      cursors = try .renew(memory, acquaintance: acquaintance)
+    } else {
+      cursors = try CursorMemory(memory)
+    }
+    guard "\(cursors.table.guest)" == machine.macAddress else {
+      throw LinuxError(code: .malformed, message: "the cursors are another guest's")
+    }
+    let ward = Ward(
+      machine, monitor: monitor, detourTap: detourTap, injector: injector, tapWatch: tapWatch,
+      cursors: cursors)
+    if !machine.asleep { ward.learner.invalidate(at: MonotonicClock.nowNanoseconds()) }
+    let number = nextNumber
+    nextNumber += 1
+    wards[machine.name] = ward
+    wardsByNumber[number] = ward
+    numbers[machine.name] = number
+    try poll.add(ward.monitor.descriptor.rawValue, key: key(ward, .monitor))
+    try poll.add(ward.detourTap.rawValue, key: key(ward, .detour))
+    try poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+  }
+
+  private func dismiss(_ ward: Ward) {
+    if case .waking(let waking) = ward.phase {
+      for order in waking.orders { refuse(order, .unknownMachine, "the machine is gone") }
+    }
+    poll.remove(ward.monitor.descriptor.rawValue)
+    poll.remove(ward.detourTap.rawValue)
+    poll.remove(ward.tapWatch.descriptor)
+    if let number = numbers.removeValue(forKey: ward.machine.name) {
+      wardsByNumber[number] = nil
+    }
+    wards[ward.machine.name] = nil
+    if acquaintances.count < Self.acquaintanceLimit {
+      acquaintances[ward.machine.name] = ward.cursors.acquaintance
+    }
+  }
+
+  private func key(_ ward: Ward, _ kind: Kind) -> UInt64 {
+    (numbers[ward.machine.name] ?? 0) << 8 | kind.rawValue
+  }
+
+  private func report(_ message: String) {
+    let line = "dormouse-sentry: \(message)\n"
+    _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+  }
+}
