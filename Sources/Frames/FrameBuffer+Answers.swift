@@ -72,7 +72,7 @@ extension FrameBuffer {
     write(segment.destinationPort)
     write(segment.sequence)
     write(segment.acknowledgement)
-    write(UInt8(truncatingIfNeeded: length / 4 << 4))
+    write(UInt8(truncatingIfNeeded: (length / 4) << 4))
     write(TCPFlags.ack.rawValue)
     write(segment.window)
     write(UInt16(0))

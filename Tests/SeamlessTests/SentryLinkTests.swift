@@ -1,0 +1,379 @@
+import Frames
+import Seamless
+import Testing
+
+private typealias Wire = SentryScene.Wire
+
+@Suite("Verdicts on everything but TCP")
+struct SentryLinkTests {
+  private func asleep(_ wire: SentryScene.Wire) throws -> SentryScene {
+    let scene = try SentryScene(wire)
+    scene.establish()
+    return scene
+  }
+
+  /// The only reply, its checksums and source checked.
+  private func reply(_ scene: SentryScene) throws -> Bytes {
+    let answer = try #require(scene.answers.first)
+    #expect(scene.answers.count == 1)
+    #expect(defect(in: answer) == nil)
+    #expect(Bytes(answer[6..<12]) == wireForm(SentryScene.guestMAC))
+    #expect(
+      answer[12..<12 + 4 * scene.tags.count]
+        == Bytes(scene.tags.flatMap { [0x81, 0] + be16($0) })[...])
+    return answer
+  }
+
+  @Test("The question for a learned address is answered", arguments: Wire.all)
+  func question(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    #expect(scene.judge(scene.question(about: scene.guest)) == .answer(1))
+    let answer = try reply(scene)
+    #expect(Bytes(answer[..<6]) == wireForm(SentryScene.peerMAC))
+    if wire.isIPv6 {
+      guard case .ip(let packet) = try parse(answer), case .icmpv6(let message) = packet.transport,
+        case .v6(let address) = scene.guest
+      else {
+        Issue.record("no ICMPv6")
+        return
+      }
+      #expect(
+        packet.hopLimit == 255 && packet.destination == scene.peer && packet.source == scene.guest)
+      let advertisement = try answer.withUnsafeBytes {
+        try NeighbourDiscovery(parsing: message, of: packet, in: $0)
+      }
+      #expect(
+        advertisement
+          == .advertisement(
+            target: address, flags: [.solicited, .override], linkLayer: SentryScene.guestMAC))
+    } else {
+      #expect(
+        Bytes(answer[(14 + 4 * scene.tags.count)...])
+          == arp(2, SentryScene.guestMAC, scene.guest, SentryScene.peerMAC, scene.peer))
+    }
+  }
+
+  @Test("A probe for the address by one who has none yet is answered", arguments: Wire.plain)
+  func probe(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let none: IPAddress = wire.isIPv6 ? .v6(.unspecified) : .v4(.unspecified)
+    #expect(scene.judge(scene.question(about: scene.guest, from: none)) == .answer(1))
+    let answer = try reply(scene)
+    if wire.isIPv6 {
+      #expect(Bytes(answer[..<6]) == wireForm(IPv6Address.allNodes.multicastMAC))
+      #expect(Bytes(answer[38..<54]) == wireForm(.v6(.allNodes)))
+      #expect(answer[58] == 0x20)
+    } else {
+      #expect(Bytes(answer[38..<42]) == [0, 0, 0, 0])
+    }
+  }
+
+  @Test(
+    "An address that another claims is defended, every ten seconds at most", arguments: Wire.plain)
+  func defence(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let claim: Bytes
+    if wire.isIPv6 {
+      let nodes = IPAddress.v6(.allNodes)
+      let body = [0x20, 0, 0, 0] + wireForm(scene.guest) + [2, 1] + wireForm(SentryScene.peerMAC)
+      claim = scene.fromPeer(
+        ip(scene.guest, nodes, 58, icmp(scene.guest, nodes, type: 136, body), hops: 255),
+        to: IPv6Address.allNodes.multicastMAC)
+    } else {
+      claim = ethernet(
+        to: .broadcast, from: SentryScene.peerMAC, type: 0x0806,
+        arp(1, SentryScene.peerMAC, scene.guest, .zero, scene.guest))
+    }
+    #expect(scene.judge(claim) == .answer(1))
+    let answer = try reply(scene)
+    if !wire.isIPv6 {
+      #expect(Bytes(answer[..<6]) == wireForm(.broadcast))
+      #expect(Bytes(answer[14...]) == arp(1, SentryScene.guestMAC, scene.guest, .zero, scene.guest))
+    } else {
+      #expect(Bytes(answer[62..<78]) == wireForm(scene.guest))
+    }
+    scene.now += 9 * SentryScene.second
+    #expect(scene.judge(claim) == .ignore(.defendedAlready))
+    scene.now += SentryScene.second
+    #expect(scene.judge(claim) == .answer(1))
+  }
+
+  @Test("Questions about others, and answers, are nothing to the guest", arguments: Wire.plain)
+  func others(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let other: IPAddress =
+      wire.isIPv6 ? .v6(IPv6Address(high: 0xfd00 << 48, low: 99)) : .v4(IPv4Address(10, 0, 0, 99))
+    #expect(scene.judge(scene.question(about: other)) == .ignore(.otherTarget))
+    #expect(
+      scene.judge(scene.question(about: scene.guest, mac: SentryScene.guestMAC)) == .ignore(.loop))
+    let tagged = try asleep(Wire(isIPv6: wire.isIPv6, timestamps: true, tag: 6))
+    #expect(scene.judge(tagged.question(about: scene.guest)) == .ignore(.otherTarget))
+    if !wire.isIPv6 {
+      let answer = ethernet(
+        to: SentryScene.guestMAC, from: SentryScene.peerMAC, type: 0x0806,
+        arp(2, SentryScene.peerMAC, scene.peer, SentryScene.guestMAC, scene.guest))
+      #expect(scene.judge(answer) == .ignore(.neighbour))
+    }
+  }
+
+  @Test("An echo request is answered with its own data", arguments: Wire.all)
+  func echo(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    for length in [0, 1, 56, wire.isIPv6 ? 1452 : 1472] {
+      let body = [0x12, 0x34, 0, 9] + (0..<length).map { UInt8(truncatingIfNeeded: $0) }
+      let type = wire.isIPv6 ? 128 : 8
+      let request = scene.fromPeer(
+        ip(
+          scene.peer, scene.guest, wire.isIPv6 ? 58 : 1,
+          icmp(scene.peer, scene.guest, type: type, body)))
+      #expect(scene.judge(request) == .answer(1))
+      let answer = try reply(scene)
+      guard case .ip(let packet) = try parse(answer) else { return }
+      #expect(packet.source == scene.guest && packet.destination == scene.peer)
+      #expect(packet.hopLimit == 63)
+      let start = answer.count - body.count - 4
+      #expect(answer[start] == (wire.isIPv6 ? 129 : 0))
+      #expect(Bytes(answer[(start + 4)...]) == body)
+    }
+    let long = scene.fromPeer(
+      ip(
+        scene.peer, scene.guest, wire.isIPv6 ? 58 : 1,
+        icmp(scene.peer, scene.guest, type: wire.isIPv6 ? 128 : 8, Bytes(repeating: 0, count: 1477))
+      ))
+    #expect(scene.judge(long).wakes(.oversized))
+  }
+
+  @Test("Other ICMP is not worth a wake", arguments: Wire.plain)
+  func otherICMP(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    for type in wire.isIPv6 ? [1, 2, 129] : [0, 3, 5, 11, 13] {
+      let frame = scene.fromPeer(
+        ip(
+          scene.peer, scene.guest, wire.isIPv6 ? 58 : 1,
+          icmp(scene.peer, scene.guest, type: type, Bytes(repeating: 0, count: 32))))
+      #expect(scene.judge(frame) == .ignore(.icmp))
+    }
+  }
+
+  @Test("Datagrams wake, but for ports that the guest has lately refused", arguments: Wire.plain)
+  func datagrams(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let question = ip(
+      scene.peer, scene.guest, 17, udp(scene.peer, scene.guest, from: 5000, to: 161))
+    #expect(scene.judge(scene.fromPeer(question)).wakes(.udp))
+    let refusal = icmp(
+      scene.guest, scene.peer, type: wire.isIPv6 ? 1 : 3, code: wire.isIPv6 ? 4 : 3,
+      [0, 0, 0, 0] + question)
+    let frame = scene.fromGuest(ip(scene.guest, scene.peer, wire.isIPv6 ? 58 : 1, refusal))
+    scene.hear(frame, .fromGuest)
+    #expect(scene.judge(scene.fromPeer(question)) == .ignore(.closedPort))
+    let other = ip(scene.peer, scene.guest, 17, udp(scene.peer, scene.guest, from: 5000, to: 162))
+    #expect(scene.judge(scene.fromPeer(other)).wakes(.udp))
+    // However long the guest sleeps, nothing has begun to listen.
+    scene.now += 100_000 * SentryScene.second
+    #expect(scene.judge(scene.fromPeer(question)) == .ignore(.closedPort))
+    // Awake for so long, something may have.
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(scene.judge(scene.fromPeer(question)).wakes(.udp))
+    scene.hear(frame, .fromGuest)
+    #expect(scene.judge(scene.fromPeer(question)) == .ignore(.closedPort))
+    let sent = ip(scene.guest, scene.peer, 17, udp(scene.guest, scene.peer, from: 161, to: 5000))
+    scene.hear(scene.fromGuest(sent), .fromGuest)
+    #expect(scene.judge(scene.fromPeer(question)).wakes(.udp))
+  }
+
+  @Test("What only the guest can judge wakes it", arguments: Wire.plain)
+  func guestOnly(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let segment = TCPFields(source: scene.peer, destination: scene.guest).bytes
+    let fragment =
+      wire.isIPv6
+      ? ip(scene.peer, scene.guest, 6, segment, options: [6, 0, 0, 1, 0, 0, 0, 1], optionType: 44)
+      : ip(scene.peer, scene.guest, 6, segment, fragment: 0x2000)
+    #expect(scene.judge(scene.fromPeer(fragment)).wakes(.fragment))
+    let options =
+      wire.isIPv6
+      ? ip(scene.peer, scene.guest, 6, segment, options: [6, 0, 1, 4, 0, 0, 0, 0], optionType: 60)
+      : ip(scene.peer, scene.guest, 6, segment, options: [0x94, 4, 0, 0])
+    #expect(scene.judge(scene.fromPeer(options)).wakes(.options))
+    #expect(
+      scene.judge(scene.fromPeer(ip(scene.peer, scene.guest, 132, [1, 2, 3]))).wakes(
+        .unknownProtocol))
+    let other: IPAddress =
+      wire.isIPv6 ? .v6(IPv6Address(high: 0xfd00 << 48, low: 99)) : .v4(IPv4Address(10, 0, 0, 99))
+    #expect(scene.judge(scene.fromPeer(ip(scene.peer, other, 132, [1]))).wakes(.unknownAddress))
+    let strange = ethernet(
+      to: SentryScene.guestMAC, from: SentryScene.peerMAC, type: 0x88b5, [1, 2])
+    #expect(scene.judge(strange).wakes(.unknownProtocol))
+    let tagged = ethernet(
+      to: SentryScene.guestMAC, from: SentryScene.peerMAC, tags: [9], type: etherType(scene.guest),
+      ip(scene.peer, scene.guest, 132, [1]))
+    #expect(scene.judge(tagged).wakes(.vlan))
+  }
+
+  @Test("Chatter, others' frames and the guest's own are passed over", arguments: Wire.plain)
+  func chatter(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let group: IPAddress =
+      wire.isIPv6
+      ? .v6(IPv6Address(high: 0xff02 << 48, low: 0xfb)) : .v4(IPv4Address(224, 0, 0, 251))
+    let mdns = ip(scene.peer, group, 17, udp(scene.peer, group, from: 5353, to: 5353))
+    #expect(
+      scene.judge(scene.fromPeer(mdns, to: MACAddress(rawValue: 0x3333_0000_00fb)))
+        == .ignore(.group))
+    #expect(
+      scene.judge(
+        ethernet(
+          to: MACAddress(rawValue: 0x0180_c200_0000), from: SentryScene.peerMAC, type: 38,
+          Bytes(repeating: 0, count: 46)))
+        == .ignore(.group))
+    let echo = ip(scene.peer, scene.guest, 17, udp(scene.peer, scene.guest, from: 1, to: 2))
+    let flooded = scene.fromPeer(echo, to: MACAddress(rawValue: 0x5254_0011_1111))
+    #expect(scene.judge(flooded) == .ignore(.otherMachine))
+    #expect(scene.judge(scene.fromPeer(echo, from: SentryScene.guestMAC)) == .ignore(.loop))
+    #expect(scene.judge(scene.fromPeer(echo, from: .broadcast)) == .ignore(.malformed))
+    var broken = scene.fromPeer(echo)
+    broken[broken.count - 1] ^= 0xff
+    #expect(scene.judge(broken) == .ignore(.badChecksum))
+    #expect(scene.judge(Bytes(broken[..<20])) == .ignore(.malformed))
+    #expect(scene.judge([]) == .ignore(.malformed))
+    let land = ip(scene.guest, scene.guest, 17, udp(scene.guest, scene.guest, from: 1, to: 2))
+    #expect(scene.judge(scene.fromPeer(land)) == .ignore(.malformed))
+  }
+
+  @Test("IGMP queries get reports of the joined groups", arguments: [1, 2, 3])
+  func igmp(_ version: Int) throws {
+    let scene = try asleep(Wire(isIPv6: false, timestamps: true))
+    let routers = IPAddress.v4(.igmpRouters)
+    let joined: [IPv4Address] = [IPv4Address(239, 1, 1, 1), IPv4Address(239, 2, 2, 2)]
+    for (type, group) in [
+      (4, joined[0]), (4, joined[1]), (4, IPv4Address(239, 3, 3, 3)),
+      (3, IPv4Address(239, 3, 3, 3)),
+    ] {
+      let report = summed(
+        [0x22, 0, 0, 0, 0, 0, 0, 1, UInt8(type), 0, 0, 0] + wireForm(.v4(group)), at: 2,
+        scene.guest,
+        routers, 2, pseudo: false)
+      scene.hear(
+        scene.fromGuest(
+          ip(scene.guest, routers, 2, report, hops: 1, options: [0x94, 4, 0, 0]),
+          to: IPv4Address.igmpRouters.multicastMAC), .fromGuest)
+    }
+    #expect(scene.table.ipv4Groups == joined)
+
+    func query(_ group: IPv4Address) -> Verdict {
+      let destination = IPAddress.v4(group == .unspecified ? .allHosts : group)
+      let message = summed(
+        [0x11, version == 1 ? 0 : 100, 0, 0] + wireForm(.v4(group))
+          + (version == 3 ? [2, 125, 0, 0] : []), at: 2, scene.peer, destination, 2, pseudo: false)
+      return scene.judge(
+        scene.fromPeer(
+          ip(scene.peer, destination, 2, message, hops: 1, options: [0x94, 4, 0, 0]),
+          to: MACAddress(rawValue: 0x0100_5e00_0001)))
+    }
+    #expect(query(.unspecified) == .answer(version == 3 ? 1 : 2))
+    for (index, answer) in scene.answers.enumerated() {
+      #expect(defect(in: answer) == nil)
+      #expect(answer[14] == 0x46 && answer[22] == 1 && Bytes(answer[34..<38]) == [0x94, 4, 0, 0])
+      #expect(Bytes(answer[26..<30]) == wireForm(scene.guest))
+      if version == 3 {
+        #expect(Bytes(answer[30..<34]) == [224, 0, 0, 22])
+        #expect(
+          Bytes(answer[44...])
+            == [0, 2, 2, 0, 0, 0, 239, 1, 1, 1, 2, 0, 0, 0, 239, 2, 2, 2])
+      } else {
+        #expect(answer[38] == (version == 1 ? 0x12 : 0x16))
+        #expect(Bytes(answer[42...]) == wireForm(.v4(joined[index])))
+        #expect(Bytes(answer[30..<34]) == wireForm(.v4(joined[index])))
+        #expect(Bytes(answer[..<6]) == wireForm(joined[index].multicastMAC))
+      }
+    }
+    #expect(query(joined[1]) == .answer(1))
+    #expect(query(IPv4Address(239, 3, 3, 3)) == .ignore(.group))
+  }
+
+  @Test(
+    "MLD queries get reports of the joined groups and the solicited-node ones", arguments: [1, 2])
+  func mld(_ version: Int) throws {
+    let scene = try asleep(Wire(isIPv6: true, timestamps: true))
+    let linkLocal = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 7))
+    scene.hear(scene.assertion(of: linkLocal), .fromGuest)
+    let routers = IPAddress.v6(.mldRouters)
+    let joined = IPv6Address(high: 0xff05 << 48, low: 0x1234)
+    let alert: Bytes = [58, 0, 5, 2, 0, 0, 1, 0]
+    let report = icmp(
+      linkLocal, routers, type: 143, [0, 0, 0, 1, 4, 0, 0, 0] + wireForm(.v6(joined)))
+    scene.hear(
+      scene.fromGuest(
+        ip(linkLocal, routers, 58, report, hops: 1, options: alert),
+        to: IPv6Address.mldRouters.multicastMAC), .fromGuest)
+    guard case .v6(let address) = scene.guest else { return }
+    #expect(scene.table.ipv6Groups == [joined, address.solicitedNode])
+
+    func query(_ group: IPv6Address, from source: IPAddress, hops: Int = 1) -> Verdict {
+      let destination = IPAddress.v6(group == .unspecified ? .allNodes : group)
+      let body = [0, 1, 0, 0] + wireForm(.v6(group)) + (version == 2 ? [2, 125, 0, 0] : [])
+      return scene.judge(
+        scene.fromPeer(
+          ip(
+            source, destination, 58, icmp(source, destination, type: 130, body), hops: hops,
+            options: alert),
+          to: IPv6Address.allNodes.multicastMAC))
+    }
+    let querier = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 1))
+    #expect(query(.unspecified, from: querier) == .answer(version == 2 ? 1 : 2))
+    for (index, answer) in scene.answers.enumerated() {
+      #expect(defect(in: answer) == nil)
+      #expect(answer[20] == 0 && answer[21] == 1 && Bytes(answer[54..<62]) == alert)
+      #expect(Bytes(answer[22..<38]) == wireForm(linkLocal))
+      if version == 2 {
+        #expect(answer[62] == 143 && Bytes(answer[38..<54]) == wireForm(routers))
+        #expect(
+          Bytes(answer[68...])
+            == [0, 2, 2, 0, 0, 0] + wireForm(.v6(joined)) + [2, 0, 0, 0]
+            + wireForm(.v6(address.solicitedNode)))
+      } else {
+        let group = [joined, address.solicitedNode][index]
+        #expect(answer[62] == 131 && Bytes(answer[70...]) == wireForm(.v6(group)))
+        #expect(Bytes(answer[..<6]) == wireForm(group.multicastMAC))
+      }
+    }
+    #expect(query(joined, from: querier) == .answer(1))
+    #expect(query(IPv6Address(high: 0xff05 << 48, low: 9), from: querier) == .ignore(.group))
+    #expect(query(.unspecified, from: scene.peer) == .ignore(.malformed))
+    #expect(query(.unspecified, from: querier, hops: 2) == .ignore(.malformed))
+  }
+
+  @Test("An address that the guest only sends from is asked of the guest", arguments: Wire.plain)
+  func unproven(_ wire: SentryScene.Wire) throws {
+    let scene = try SentryScene(wire)
+    let sent = scene.fromGuest(
+      ip(scene.guest, scene.peer, 17, udp(scene.guest, scene.peer, from: 1, to: 2)))
+    scene.hear(sent, .fromGuest)
+    #expect(scene.judge(scene.question(about: scene.guest)).wakes(.unprovenAddress))
+    let echo = scene.fromPeer(
+      ip(
+        scene.peer, scene.guest, wire.isIPv6 ? 58 : 1,
+        icmp(scene.peer, scene.guest, type: wire.isIPv6 ? 128 : 8, [0, 0, 0, 0])))
+    #expect(scene.judge(echo).wakes(.unprovenAddress))
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(scene.judge(scene.question(about: scene.guest)) == .answer(1))
+  }
+
+  @Test("Reasons have the words that the interface promises")
+  func words() {
+    #expect(
+      WakeReason.allCases.map(\.rawValue) == [
+        "payload", "syn", "fin", "unknownFlow", "unexpectedSegment", "timestamps", "udp",
+        "fragment",
+        "oversized", "options", "unknownAddress", "unprovenAddress", "vlan", "unknownProtocol",
+      ])
+    #expect(HoldReason.allCases.map(\.rawValue) == ["fin", "rst"])
+    #expect(
+      IgnoreReason.allCases.map(\.rawValue) == [
+        "malformed", "badChecksum", "otherMachine", "otherTarget", "loop", "group",
+        "acknowledgement", "outOfWindow", "heldAlready", "closedPort", "icmp", "neighbour",
+        "defendedAlready", "wakeLimit",
+      ])
+  }
+}

@@ -1,0 +1,176 @@
+import Frames
+import Seamless
+import Testing
+
+@Suite("The table of cursors")
+struct SentryTableTests {
+  private static let guest = SentryScene.guestMAC
+  private static let remote = IPAddress.v4(IPv4Address(10, 0, 0, 2))
+
+  private func withMemory(
+    capacity: Int = 64, _ body: (UnsafeMutableRawBufferPointer) throws -> Void
+  ) rethrows {
+    let memory = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: CursorTable.byteCount(capacity: capacity), alignment: 64)
+    defer { memory.deallocate() }
+    try body(memory)
+  }
+
+  private func cursor(_ port: UInt16, seen: UInt32 = 1) -> Cursor {
+    var cursor = Cursor(
+      key: FlowKey(localIndex: 0, localPort: 22, remote: Self.remote, remotePort: port))
+    cursor.flags = [.guestKnown, .timestamps]
+    cursor.guestSequence = UInt32(port)
+    cursor.guestAcknowledgement = 0x8000_0000
+    cursor.guestTimestamp = 3
+    cursor.guestWindow = 4
+    cursor.peerAcknowledgement = 5
+    cursor.peerEnd = 6
+    cursor.peerTimestamp = 7
+    cursor.peerWindow = 8
+    cursor.lastSeen = seen
+    cursor.finishCopies = 1
+    cursor.heldResets = 2
+    return cursor
+  }
+
+  /// Makes 10.0.0.7 the guest's first address.
+  private func learnAddress(_ table: CursorTable) {
+    var learner = Learner(table: table, at: 0)
+    let address = IPAddress.v4(IPv4Address(10, 0, 0, 7))
+    let frame = ethernet(
+      to: .broadcast, from: Self.guest, type: 0x0806,
+      arp(1, Self.guest, address, .zero, Self.remote))
+    _ = frame.withUnsafeBytes { learner.observe($0, direction: .fromGuest, at: 0) }
+  }
+
+  private func code(_ body: () throws -> Void) -> SeamlessError.Code? {
+    do {
+      try body()
+      return nil
+    } catch {
+      return (error as? SeamlessError)?.code
+    }
+  }
+
+  @Test("The usual size is 64 KiB and a page")
+  func size() {
+    #expect(CursorTable.byteCount() == 65536 + 4096)
+  }
+
+  @Test("What one process writes, the next one reads")
+  func attach() throws {
+    try withMemory { memory in
+      let table = try CursorTable(formatting: memory, guest: Self.guest)
+      learnAddress(table)
+      for port in 1...20 as ClosedRange<UInt16> { table.update(cursor(port)) }
+      table.remove(cursor(7).key)
+      table.generation = 9
+      table.phase = .answering
+      let next = try CursorTable(attaching: memory)
+      #expect(next.guest == Self.guest && next.capacity == 64)
+      #expect(next.generation == 9 && next.phase == .answering)
+      #expect(next.addresses.map(\.address.description) == ["10.0.0.7"])
+      #expect(next.flowCount == 19)
+      for port in 1...20 as ClosedRange<UInt16> {
+        #expect(next.cursor(cursor(port).key) == (port == 7 ? nil : cursor(port)))
+      }
+    }
+  }
+
+  @Test("Memory that cannot hold a table is refused")
+  func memory() {
+    withMemory { memory in
+      for count in [0, 100, 4096, 4096 + 64 * 8, 4096 + 64 * 48, memory.count - 1] {
+        let part = UnsafeMutableRawBufferPointer(rebasing: memory[..<count])
+        #expect(code { _ = try CursorTable(formatting: part, guest: Self.guest) } == .cursorMemory)
+        #expect(code { _ = try CursorTable(attaching: part) } == .cursorMemory)
+      }
+      let shifted = UnsafeMutableRawBufferPointer(
+        rebasing: memory[8..<8 + CursorTable.byteCount(capacity: 32)])
+      #expect(code { _ = try CursorTable(formatting: shifted, guest: Self.guest) } == .cursorMemory)
+    }
+  }
+
+  @Test("A table that is unfinished, of another version or size is refused")
+  func format() throws {
+    try withMemory { memory in
+      _ = memory.initializeMemory(as: UInt8.self, repeating: 0)
+      #expect(code { _ = try CursorTable(attaching: memory) } == .cursorFormat)
+      for offset in [0, 8, 12, 16, 20] {
+        _ = try CursorTable(formatting: memory, guest: Self.guest)
+        #expect(code { _ = try CursorTable(attaching: memory) } == nil)
+        memory[offset] ^= 1
+        #expect(code { _ = try CursorTable(attaching: memory) } == .cursorFormat, "byte \(offset)")
+      }
+      _ = try CursorTable(formatting: memory, guest: Self.guest)
+      memory[40] = 77
+      #expect(try CursorTable(attaching: memory).phase == nil)
+    }
+  }
+
+  @Test("A slot whose writer was killed is forgotten, the others are not")
+  func torn() throws {
+    try withMemory { memory in
+      let table = try CursorTable(formatting: memory, guest: Self.guest)
+      learnAddress(table)
+      for port in 1...20 as ClosedRange<UInt16> { table.update(cursor(port)) }
+      let slots = (0..<64).map { CursorTable.headerBytes + $0 * CursorTable.slotBytes }
+      let used = slots.filter { memory[$0 + 4] != 0 }
+      #expect(used.count == 20)
+      let port = UInt16(memory[used[3] + 10]) | UInt16(memory[used[3] + 11]) << 8
+      memory[used[3]] |= 1
+      let next = try CursorTable(attaching: memory)
+      #expect(next.flowCount == 19)
+      #expect(next.cursor(cursor(port).key) == nil)
+      // The slot is usable again, and whole.
+      next.update(cursor(port))
+      #expect(try CursorTable(attaching: memory).cursor(cursor(port).key) == cursor(port))
+    }
+  }
+
+  @Test("A flow whose address is gone is forgotten")
+  func orphan() throws {
+    try withMemory { memory in
+      let table = try CursorTable(formatting: memory, guest: Self.guest)
+      table.update(cursor(1))
+      #expect(table.flowCount == 1)
+      #expect(try CursorTable(attaching: memory).flowCount == 0)
+    }
+  }
+
+  @Test("A full table forgets half-open flows, then the one unseen for longest")
+  func overflow() throws {
+    try withMemory(capacity: 16) { memory in
+      let table = try CursorTable(formatting: memory, guest: Self.guest)
+      for port in 1...16 as ClosedRange<UInt16> {
+        table.update(cursor(port, seen: 100 + UInt32(port)))
+      }
+      #expect(table.flowCount == 16 && table.replacedFlows == 0)
+      var halfOpen = cursor(9, seen: 1000)
+      halfOpen.flags.insert(.handshake)
+      table.update(halfOpen)
+      table.update(cursor(3, seen: 200))
+      var victims: [UInt16] = []
+      for port in 101...104 as ClosedRange<UInt16> {
+        let before = (1...16).filter { table.cursor(cursor($0).key) != nil }
+        table.update(cursor(port, seen: 300))
+        #expect(table.cursor(cursor(port).key) != nil)
+        victims += before.filter { table.cursor(cursor($0).key) == nil }
+      }
+      #expect(victims == [9, 1, 2, 4])
+      #expect(table.flowCount == 16 && table.replacedFlows == 4)
+    }
+  }
+
+  @Test("Many flows spread over the buckets of a table of the usual size")
+  func spread() throws {
+    try withMemory(capacity: CursorTable.defaultCapacity) { memory in
+      let table = try CursorTable(formatting: memory, guest: Self.guest, seed: 1)
+      for port in 1...512 as ClosedRange<UInt16> { table.update(cursor(port)) }
+      #expect(table.flowCount > 505)
+      table.removeAllFlows()
+      #expect(table.flowCount == 0)
+    }
+  }
+}
