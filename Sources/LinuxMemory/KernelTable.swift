@@ -9,8 +9,13 @@ struct KernelTable {
   }
 
   init(parsing text: String) {
+    self.init(lines: text.split(separator: "\n"))
+  }
+
+  /// Of several lines with the same name, the first counts.
+  init(lines: some Sequence<Substring>) {
     var bytesByName: [Substring: UInt64] = [:]
-    for line in text.split(separator: "\n") {
+    for line in lines {
       let fields = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
       guard fields.count == 3, fields[2] == "kB", fields[0].last == ":",
         let kibibytes = UInt64(fields[1])

@@ -6,9 +6,9 @@ public struct ProcessMemory: Hashable, Sendable {
   public let proportionalSetBytes: UInt64
   /// Resident memory, shared pages in full.
   public let residentBytes: UInt64
-  /// Anonymous memory in swap. Shared memory in swap does not appear here.
+  /// In swap: anonymous memory, and of each memory file what its mappings cover, whoever touched it.
   public let swapBytes: UInt64
-  /// The same, divided as in ``proportionalSetBytes``.
+  /// Anonymous memory in swap, divided as in ``proportionalSetBytes``, and memory files in full.
   public let proportionalSwapBytes: UInt64
   /// Locked memory, divided as in ``proportionalSetBytes``.
   public let lockedBytes: UInt64

@@ -5,25 +5,24 @@ import SystemPackage
 
 /// How much of a file or of a process's memory is in RAM.
 public enum Residency {
-  /// Bytes of a memfd (or another file) that are in the page cache.
+  /// Bytes of a memfd that are in the page cache.
   ///
-  /// By cachestat(2) (Linux 6.5). Pages of shared memory that are paged out do not count from the moment
-  /// that they are unmapped, even while the swap cache still holds them; that memory is free only when
+  /// By cachestat(2) (Linux 6.5), on older kernels by what is allocated less what the file has in swap.
+  /// Either way, pages that are paged out do not count from the moment that they are unmapped, even while
+  /// the swap cache still holds them; that memory is free only when
   /// ``MemoryInformation/swapCachedBytes`` has fallen too.
-  ///
-  /// On older kernels by mincore(2) on a short-lived mapping of our own, which faults nothing in, but
-  /// counts pages in the swap cache: it says too much until that is dropped, never too little.
   public static func cachedBytes(of memfd: CInt) throws(LinuxError) -> UInt64 {
     if let pages = try cachedPages(of: memfd, 0..<0) {
       return pages * UInt64(dormouse_page_size())
     }
-    return try mincoreRanges(of: memfd, size: try fileSize(of: memfd))
-      .reduce(0) { $0 + UInt64($1.count) }
+    return try allocatedAndNotSwappedBytes(of: memfd)
   }
 
   /// The parts of a memfd that are in the page cache, as ascending byte offsets in whole pages, merged
-  /// where they touch. Counts as ``cachedBytes(of:)`` does: what was only read ahead from swap and not
-  /// touched is left out, on kernels with cachestat(2).
+  /// where they touch. What was only read ahead from swap and not touched is left out.
+  ///
+  /// On kernels without cachestat(2) it is not: there this uses mincore(2) on a short-lived mapping, which
+  /// faults nothing in but counts pages in the swap cache.
   ///
   /// Takes some 0.1 s per GiB at worst; call it on a thread that may block.
   ///
@@ -133,10 +132,29 @@ public enum Residency {
     return found
   }
 
-  private static func fileSize(of file: CInt) throws(LinuxError) -> UInt64 {
+  // MARK: - smaps
+
+  /// For a whole shared mapping of a memory file, smaps (proc(5)) shows how much of the *file* is in swap,
+  /// whoever touched it. So a short-lived mapping of our own is enough.
+  package static func allocatedAndNotSwappedBytes(of memfd: CInt) throws(LinuxError) -> UInt64 {
     var status = stat()
-    try checked("fstat", fstat(file, &status))
-    return UInt64(status.st_size)
+    try checked("fstat", fstat(memfd, &status))
+    let length = Int(status.st_size)
+    guard length > 0 else { return 0 }
+    guard let address = dormouse_map_for_reading(memfd, 0, length) else {
+      throw LinuxError("map a file", Errno(rawValue: dormouse_errno()))
+    }
+    defer { _ = dormouse_unmap(address, length) }
+    let path = "/proc/self/smaps"
+    let start = String(UInt(bitPattern: address), radix: 16) + "-"
+    let lines = try KernelFile.text(path, limit: 64 << 20).split(separator: "\n")
+    guard let header = lines.firstIndex(where: { $0.hasPrefix(start) }),
+      let swapped = KernelTable(lines: lines[(header + 1)...].prefix(30))["Swap"]
+    else {
+      throw LinuxError(code: .malformed, message: "\(path) does not show a mapping of this process")
+    }
+    let allocated = UInt64(status.st_blocks) * 512
+    return allocated - min(allocated, swapped)
   }
 
   // MARK: - pagemap

@@ -28,6 +28,7 @@ struct MemoryResidencyTests {
     try touch(memfd, [0, 1, 2, 10, 511, 512, 513, 1_024, 1_999])
     let expected = [0..<3, 10..<11, 511..<514, 1_024..<1_025, 1_999..<2_000].map(bytes)
     #expect(try Residency.cachedBytes(of: memfd) == UInt64(9 * pageSize))
+    #expect(try Residency.allocatedAndNotSwappedBytes(of: memfd) == UInt64(9 * pageSize))
     #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == expected)
     #expect(try Residency.mincoreRanges(of: memfd, size: UInt64(size)) == expected)
 
