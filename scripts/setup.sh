@@ -39,10 +39,12 @@ have_qemu() {
 mapfile -t wanted < <(missing)
 if [ ${#wanted[@]} = 0 ] && have_qemu; then exit 0; fi
 
-echo "setup: installing ${wanted[*]} $(have_qemu || echo QEMU) (up to 3 minutes)" >&2
+have_qemu || wanted+=("QEMU 10")
+echo "setup: installing ${wanted[*]} (up to 3 minutes)" >&2
+mapfile -t wanted < <(missing)
 
 export DEBIAN_FRONTEND=noninteractive
-apt() { apt-get --quiet --quiet -o DPkg::Lock::Timeout=300 "$@" >&2; }
+apt() { apt-get --quiet --quiet -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" >/dev/null; }
 
 # What an interrupted installation left half done.
 [ -z "$(dpkg --audit)" ] || dpkg --configure -a >&2
@@ -70,7 +72,7 @@ other_suite() {
       }' "$file")
     [ -z "$found" ] || { printf 'sources\n%s\n' "$found" && return; }
   done
-  found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
+  found=$(find /etc/apt -name '*.list' -exec cat {} + |
     sed -nE "s/^(deb[[:space:]]+(\[[^]]*\][[:space:]]+)?[^[:space:]]+[[:space:]]+)$VERSION_CODENAME[[:space:]].*/\1$1 main/p" |
     head -1)
   [ -z "$found" ] || printf 'list\n%s\n' "$found"

@@ -130,7 +130,9 @@ struct GuestImageBuilder {
     let path = root + "/boot/vmlinuz-" + (try kernelRelease())
     let bytes = try Data(contentsOf: URL(filePath: path))
     func number(at offset: Int) -> Int {
-      (0..<4).reduce(0) { $0 | Int(bytes[bytes.startIndex + offset + $1]) << (8 * $1) }
+      var value = 0
+      for byte in bytes[offset..<offset + 4].reversed() { value = value << 8 | Int(byte) }
+      return value
     }
     let zstandard: [UInt8] = [0x28, 0xb5, 0x2f, 0xfd]
     guard bytes.count > 0x250, Array(bytes[0x202..<0x206]) == Array("HdrS".utf8) else {

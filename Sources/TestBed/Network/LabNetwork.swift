@@ -1,0 +1,95 @@
+import LinuxNetwork
+import LinuxSystem
+import Synchronization
+
+/// A host with a bridge, for daemons and virtual machines, and clients at the bridge, each in a network
+/// namespace of its own.
+///
+/// Network number N is 10.77.N.0/24 and fd77:N::/64. The host is .1, guests begin at .10, clients at .100.
+public final class LabNetwork: Sendable {
+  /// 1 to 250.
+  public let number: Int
+  /// Where daemons and virtual machines run.
+  public let host: Namespace
+  /// The bridge's name in the host's namespace.
+  public let bridge = "br0"
+
+  private struct Count {
+    var guests = 0
+    var clients: [LabClient] = []
+  }
+  private let count = Mutex(Count())
+
+  init(number: Int) async throws {
+    self.number = number
+    host = try await Namespace(named: "host\(number)")
+    let addresses = Self.addresses(network: number, host: 1)
+    let bridge = bridge
+    try await host.perform {
+      let netlink = try RouteNetlink()
+      try netlink.createBridge(named: bridge)
+      let index = try netlink.index(of: bridge)
+      try netlink.addAddress(index, addresses.ipv4WithPrefix)
+      try netlink.addAddress(index, addresses.ipv6WithPrefix)
+      try netlink.setUp(index, up: true)
+    }
+  }
+
+  /// Adds a client.
+  public func addClient() async throws -> LabClient {
+    let index = count.withLock { $0.clients.count + 1 }
+    let client = try await LabClient(
+      network: self, addresses: Self.addresses(network: number, host: 99 + index), index: index)
+    count.withLock { $0.clients.append(client) }
+    return client
+  }
+
+  /// Addresses for a guest that no other guest of this network has.
+  public func nextGuestAddresses() -> LabAddresses {
+    let index = count.withLock { count in
+      count.guests += 1
+      return count.guests
+    }
+    return Self.addresses(network: number, host: 9 + index)
+  }
+
+  /// Takes all of it away. What still runs inside keeps its namespace until it ends.
+  public func remove() {
+    for client in count.withLock({ $0.clients }) { client.namespace.remove() }
+    host.remove()
+    Lab.giveBack(network: number)
+  }
+
+  private static func addresses(network: Int, host: Int) -> LabAddresses {
+    LabAddresses(network: network, host: host)
+  }
+}
+
+/// The addresses of one machine of a ``LabNetwork``.
+public struct LabAddresses: Sendable, Hashable {
+  let network: Int
+  let host: Int
+
+  public var ipv4: String { "10.77.\(network).\(host)" }
+  public var ipv6: String { "fd77:\(String(network, radix: 16))::\(String(host, radix: 16))" }
+  public var both: [String] { [ipv4, ipv6] }
+  var ipv4WithPrefix: String { ipv4 + "/24" }
+  var ipv6WithPrefix: String { ipv6 + "/64" }
+
+  /// Locally administered, QEMU's prefix.
+  public var macAddress: String {
+    "52:54:00:77:"
+      + [network, host].map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+      .joined(separator: ":")
+  }
+}
+
+extension RouteNetlink {
+  /// The index of an interface that must be there.
+  borrowing func index(of name: String) throws -> CInt {
+    guard let index = try linkIndex(named: name) else {
+      throw TestBedError(code: .malformed, message: "the interface \(name) is missing")
+    }
+    return index
+  }
+}
