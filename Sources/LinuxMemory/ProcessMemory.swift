@@ -8,7 +8,7 @@ public struct ProcessMemory: Hashable, Sendable {
   public let residentBytes: UInt64
   /// In swap: anonymous memory, and of each memory file what its mappings cover, whoever touched it.
   public let swapBytes: UInt64
-  /// Anonymous memory in swap, divided as in ``proportionalSetBytes``, and memory files in full.
+  /// Anonymous memory in swap, divided as in ``proportionalSetBytes``. Memory files are left out.
   public let proportionalSwapBytes: UInt64
   /// Locked memory, divided as in ``proportionalSetBytes``.
   public let lockedBytes: UInt64
