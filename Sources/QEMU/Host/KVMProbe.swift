@@ -18,7 +18,7 @@ enum KVMProbe {
       let device = try KVMDevice.open()
       let firmware = try MemoryFile(content: image)
       let probe = ProbeProcess(
-        binary: binary, credentials: credentials,
+        binary: binary, failure: "KVM runs no guest here", credentials: credentials,
         arguments: [
           "-machine", machineType, "-add-fd", "fd=4,set=1", "-accel", "kvm,device=/dev/fdset/1",
           "-cpu", "\(Accelerator.kvm.defaultCPUModel),invtsc=off,enforce=on", "-m", "16M",
@@ -34,9 +34,7 @@ enum KVMProbe {
         ? (.kvm, "a 64-bit guest runs on KVM")
         : (.tcg, "/dev/kvm opens, but a small guest does not get done on it within \(deadline)")
     } catch {
-      return (
-        .tcg, error.code == .host ? error.message : "KVM runs no guest here: \(error.message)"
-      )
+      return (.tcg, error.message)
     }
   }
 

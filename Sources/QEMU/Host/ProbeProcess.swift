@@ -5,6 +5,8 @@ import LinuxSystem
 /// A QEMU that is started to be asked something, and killed after that.
 struct ProbeProcess: Sendable {
   let binary: String
+  /// What it means when it fails; QEMU's own complaint is added.
+  let failure: String
   let credentials: Credentials?
   /// What it is to be, beside stopped and with a monitor.
   let arguments: [String]
@@ -34,7 +36,7 @@ struct ProbeProcess: Sendable {
       return answer
     case .failure(let error):
       let complaint = complaints.lastLine() ?? error.message
-      throw QEMUError(.binary, "\(binary) cannot be used: \(complaint)", cause: error)
+      throw QEMUError(.binary, "\(failure): \(complaint)", cause: error)
     }
   }
 

@@ -68,7 +68,8 @@ extension QEMUCapabilities {
     binary: String, credentials: Credentials?
   ) async throws(QEMUError) -> QEMUCapabilities {
     let identification = ProbeProcess(
-      binary: binary, credentials: credentials, arguments: ["-machine", "none", "-accel", "tcg"])
+      binary: binary, failure: "\(binary) cannot be used", credentials: credentials,
+      arguments: ["-machine", "none", "-accel", "tcg"])
     let (greeting, machines) = try await identification.run(deadline: .seconds(5)) {
       monitor throws(QMPError) in
       // Too old a version may not even have the rest.
