@@ -71,7 +71,8 @@ struct FramesParsingTests {
 
   @Test(
     "Malformed TCP options are refused",
-    arguments: [[8, 9, 0, 0], [8, 0], [2], [3, 4, 1, 1], [4, 3, 0, 1], [254, 255]] as [Bytes])
+    arguments: [[8, 9, 0, 0], [8, 0], [2], [3, 4, 1, 1], [4, 3, 0, 1], [254, 255], [254, 3]]
+      as [Bytes])
   func tcpOptions(_ options: Bytes) {
     var padded = options
     // The last option must not find the length that it lacks in the padding.

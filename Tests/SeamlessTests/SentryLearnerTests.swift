@@ -405,6 +405,39 @@ struct SentryLearnerTests {
     #expect(scene.judge(scene.question(about: scene.guest)) == .answer(1))
   }
 
+  @Test("An address that takes another's place does not take its flows")
+  func replacedAddress() throws {
+    let scene = try SentryScene(plain)
+    scene.hear(scene.guestSegment(), .fromGuest)
+    #expect(scene.table.flowCount == 1)
+    for host in 1...15 as ClosedRange<UInt8> {
+      scene.now += SentryScene.second
+      scene.hear(scene.assertion(of: .v4(IPv4Address(192, 168, 0, host))), .fromGuest)
+    }
+    #expect(scene.table.addresses.count == 16 && scene.table.flowCount == 1)
+    scene.hear(scene.assertion(of: .v4(IPv4Address(192, 168, 0, 16))), .fromGuest)
+    #expect(scene.table.addresses.count == 16 && scene.table.flowCount == 0)
+    #expect(!scene.table.addresses.contains { $0.address == scene.guest })
+  }
+
+  @Test("The peer's newest timestamp is remembered, across the wrap")
+  func peerTimestamp() throws {
+    let scene = try SentryScene(plain)
+    scene.establish()
+    for value in [0x7000_0000, 0xe000_0000, 0xffff_fff0, 3, 1] as [UInt32] {
+      scene.hear(
+        scene.peerSegment {
+          $0.sequence = scene.guestAcknowledgement
+          $0.timestamps = (value, scene.guestTimestamp)
+        }, .toGuest)
+    }
+    #expect(onlyCursor(scene)?.peerTimestamp == 3)
+    let old = scene.peerSegment { $0.timestamps = (2, scene.guestTimestamp) }
+    #expect(scene.judge(old).wakes(.timestamps))
+    #expect(
+      scene.judge(scene.peerSegment { $0.timestamps = (3, scene.guestTimestamp) }) == .answer(1))
+  }
+
   @Test("A guest that sends as somebody else as well may not sleep")
   func foreignSource() throws {
     let scene = try SentryScene(plain)

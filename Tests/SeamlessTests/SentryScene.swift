@@ -169,8 +169,8 @@ final class SentryScene {
     (0..<replies.count).map { replies.withFrame($0) { Bytes($0) } }
   }
 
-  /// The guest asserts its address, accepts a connection on port 22, receives 10 bytes and sends 20,
-  /// all of which are acknowledged.
+  /// The guest asserts its address, accepts a connection on port 22, receives 10 bytes and sends
+  /// 20, all of which are acknowledged.
   /// - Parameter start: the first sequence number of both sides.
   func establish(start: UInt32 = 0xffff_fff8) {
     hear(assertion(of: guest), .fromGuest)

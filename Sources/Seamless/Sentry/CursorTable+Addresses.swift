@@ -33,8 +33,8 @@ public struct LearnedAddress: Hashable, Sendable {
   var family: UInt8 { address.family }
 }
 
-/// An entry's 32 bytes: address 0 (two u64), network 16, seen 20, defended 24 (u32), evidence 28 (u8: 0
-/// for free), flags 29 (u8: 1 for a router).
+/// An entry's 32 bytes: address 0 (two u64), network 16, seen 20, defended 24 (u32), evidence 28
+/// (u8: 0 for free), flags 29 (u8: 1 for a router).
 extension CursorTable {
   /// How many addresses there can be of each family.
   public static let addressesPerFamily = 16

@@ -1,10 +1,10 @@
 import Frames
 
-/// A slot's 64 bytes: sequence 0 (u32), family 4 (u8: 0 for free, 4 or 6), place of the local address
-/// 5 (u8), flags 6 (u16), local port 8 (u16), remote port 10 (u16), the guest's SEQ 12, ACK 16 and TSval
-/// 20, the peer's ACK 24, end 28 and TSval 32, last seen 36 (each u32), the guest's window 40 and the
-/// peer's 42 (u16), copies of a FIN 44 and held RSTs 45 (u8), remote address 48 (two u64, big half
-/// first; an IPv4 address in the lower).
+/// A slot's 64 bytes: sequence 0 (u32), family 4 (u8: 0 for free, 4 or 6), place of the local
+/// address 5 (u8), flags 6 (u16), local port 8 (u16), remote port 10 (u16), the guest's SEQ 12,
+/// ACK 16 and TSval 20, the peer's ACK 24, end 28 and TSval 32, last seen 36 (each u32), the
+/// guest's window 40 and the peer's 42 (u16), copies of a FIN 44 and held RSTs 45 (u8), remote
+/// address 48 (two u64, big half first; an IPv4 address in the lower).
 extension CursorTable {
   /// What is known of a flow.
   public func cursor(_ key: FlowKey) -> Cursor? {
@@ -38,7 +38,8 @@ extension CursorTable {
     return count
   }
 
-  /// Forgets the flows of a guest's address, which must happen before its place is used for another.
+  /// Forgets the flows of a guest's address, which must happen before its place is used for
+  /// another.
   func removeFlows(localIndex: Int) {
     forEachFlow { cursor, offset in
       if cursor.key.localIndex == localIndex { clear(offset) }

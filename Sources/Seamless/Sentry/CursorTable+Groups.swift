@@ -1,7 +1,7 @@
 public import Frames
 
-/// Multicast groups that the guest has joined. An entry is free when it is zero; of an IPv6 entry the
-/// half that is never zero in a group is cleared first and written last.
+/// Multicast groups that the guest has joined. An entry is free when it is zero; of an IPv6 entry
+/// the half that is never zero in a group is cleared first and written last.
 extension CursorTable {
   /// How many groups there can be of each family; further ones are not reported.
   public static let groupsPerFamily = 32

@@ -1,10 +1,10 @@
-/// UDP ports that the guest has said nobody listens on. An entry's 8 bytes: port 0 (u16), place of the
-/// local address 2 (u8), 1 if used 3 (u8), when it was said 4 (u32, seconds).
+/// UDP ports that the guest has said nobody listens on. An entry's 8 bytes: port 0 (u16), place
+/// of the local address 2 (u8), 1 if used 3 (u8), when it was said 4 (u32, seconds).
 extension CursorTable {
   /// How many closed ports there can be; the oldest goes first.
   public static let closedPortLimit = 64
-  /// For how long, in seconds of the guest's being awake, its word counts: something may have begun to
-  /// listen without sending anything.
+  /// For how long, in seconds of the guest's being awake, its word counts: something may have
+  /// begun to listen without sending anything.
   static let closedPortValidity: UInt32 = 600
 
   private static let start = 1792
@@ -21,8 +21,8 @@ extension CursorTable {
     return nil
   }
 
-  /// Whether the guest has lately refused datagrams for a port. Nothing can begin to listen while it
-  /// sleeps, so the age counts up to the last frame that it sent.
+  /// Whether the guest has lately refused datagrams for a port. Nothing can begin to listen while
+  /// it sleeps, so the age counts up to the last frame that it sent.
   func isClosed(_ port: UInt16, localIndex: Int) -> Bool {
     guard let offset = closedPortOffset(port, localIndex: localIndex) else { return false }
     return lastHeard &- load(offset + 4, as: UInt32.self) <= Self.closedPortValidity

@@ -22,8 +22,9 @@ import Synchronization
 ///     1792  64 closed UDP ports of 8 bytes
 ///     4096  slots of 64 bytes, one per flow, in buckets of 16
 ///
-/// A flow lives in the bucket that its key hashes to. When that is full, a new flow replaces the one
-/// in it that has been unseen for longest, half-open ones first: a forgotten flow costs a wake.
+/// A flow lives in the bucket that its key hashes to. When that is full, a new flow replaces the
+/// one in it that has been unseen for longest, half-open ones first: a forgotten flow costs a
+/// wake.
 ///
 /// A table is a view: copies share the memory, which the caller keeps mapped for as long, and which
 /// one thread uses at a time.
@@ -51,8 +52,8 @@ public struct CursorTable {
 
   /// Makes an empty table, whatever the memory held before.
   /// - Parameters:
-  ///   - memory: aligned to 64 bytes, of a size that `byteCount(capacity:)` gives for a power of two
-  ///     from 16 to 2^20.
+  ///   - memory: aligned to 64 bytes, of a size that `byteCount(capacity:)` gives for a power of
+  ///     two from 16 to 2^20.
   ///   - seed: makes the places of flows unpredictable for their peers.
   /// - Throws: `.cursorMemory`.
   public init(
@@ -81,8 +82,8 @@ public struct CursorTable {
   }
 
   /// Reads a table that another process has left, and forgets what that process left half-written.
-  /// - Throws: `.cursorMemory`, or `.cursorFormat` if there is no table, or one of another layout or
-  ///   size; the flows are then unknown, and the VM must be woken.
+  /// - Throws: `.cursorMemory`, or `.cursorFormat` if there is no table, or one of another layout
+  ///   or size; the flows are then unknown, and the VM must be woken.
   public init(attaching memory: UnsafeMutableRawBufferPointer) throws(SeamlessError) {
     let capacity = try Self.capacity(of: memory)
     self.memory = memory

@@ -3,9 +3,9 @@ public import LinuxNetwork
 
 /// Watches the traffic of an awake guest and keeps its table true: addresses, groups, cursors.
 ///
-/// Everything is learned from what the guest sends; what is sent to it only completes that, so that
-/// strangers can fill nothing. Belongs to one thread, like its table. It must not be shown frames that
-/// the sentry answers with while the guest sleeps.
+/// Everything is learned from what the guest sends; what is sent to it only completes that, so
+/// that strangers can fill nothing. Belongs to one thread, like its table. It must not be shown
+/// frames that the sentry answers with while the guest sleeps.
 public struct Learner {
   /// What is learned.
   public let table: CursorTable

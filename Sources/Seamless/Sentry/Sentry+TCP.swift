@@ -52,8 +52,8 @@ extension Sentry {
     }
   }
 
-  /// Restates the cursor. The timestamp is the guest's last, never a newer one: the guest's own next
-  /// segment would be older than it, and the peer would drop that (RFC 7323, 5.3).
+  /// Restates the cursor. The timestamp is the guest's last, never a newer one: the guest's own
+  /// next segment would be older than it, and the peer would drop that (RFC 7323, 5.3).
   private func answer(
     _ probe: TCPSegment, _ packet: IPPacket, _ cursor: Cursor, _ header: EthernetHeader,
     _ now: UInt64, _ replies: inout FrameBuffer
