@@ -91,6 +91,16 @@ import Testing
     } throws: { ($0 as? QMPError)?.code == .closed }
   }
 
+  @Test func aDiskBelongsToOneMachine() async throws {
+    let machine = try await RunningMachine(accelerator: .tcg)
+    _ = try await QMPClient.connect(path: machine.monitorPath)
+    let rival = try await machine.rival()
+    #expect(try await rival.waitForExit() == .exited(1))
+    let complaint = try #require(rival.process.complaints.recent())
+    #expect(complaint.contains("lock"), "\(complaint)")
+    try await machine.kill()
+  }
+
   @Test func savesAndRestores() async throws {
     let machine = try await RunningMachine(accelerator: .tcg)
     let monitor = try await QMPClient.connect(path: machine.monitorPath)

@@ -52,15 +52,18 @@ final class RunningMachine: Sendable {
     try await self.init(description, directory, incoming: nil)
   }
 
+  /// - Parameter disks: where the disks are, if they are another machine's.
   private init(
-    _ description: MachineDescription, _ directory: Directory, incoming: String?
+    _ description: MachineDescription, _ directory: Directory, disks: Directory? = nil,
+    incoming: String?
   ) async throws {
+    let disks = disks ?? directory
     let monitor = try UnixListener.bind(path: directory.own + "/monitor", mode: 0o600)
     let second = try UnixListener.bind(path: directory.own + "/monitor2", mode: 0o600)
     let agent = try UnixListener.bind(path: directory.own + "/agent", mode: 0o600)
-    let disk = OwnedFileDescriptor(owning: try checked(open(directory.own + "/disk", O_RDWR)))
+    let disk = OwnedFileDescriptor(owning: try checked(open(disks.own + "/disk", O_RDWR)))
     let readOnly = OwnedFileDescriptor(
-      owning: try checked(open(directory.own + "/second", O_RDONLY)))
+      owning: try checked(open(disks.own + "/second", O_RDONLY)))
     self.description = description
     self.directory = directory
     process = try await VirtualMachineProcess.launch(
@@ -84,6 +87,11 @@ final class RunningMachine: Sendable {
   /// The same machine in a new process.
   func successor(incoming: String) async throws -> RunningMachine {
     try await RunningMachine(description, directory, incoming: incoming)
+  }
+
+  /// Another machine with the same disks.
+  func rival() async throws -> RunningMachine {
+    try await RunningMachine(description, try Directory(), disks: directory, incoming: nil)
   }
 
   func kill() async throws {

@@ -26,7 +26,7 @@ enum KVMProbe {
           "-device", "isa-debugcon,iobase=0x402,chardev=outcome",
         ],
         descriptors: [4: device.rawValue, 5: firmware.descriptor])
-      let works = try await probe.run(deadline: deadline, ask: runsToTheEnd)
+      let works = try await probe.run(deadline: .seconds(10), ask: runsToTheEnd)
       // Both must stay open until the process that inherits them is there.
       device.close()
       firmware.close()

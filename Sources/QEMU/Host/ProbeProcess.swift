@@ -35,7 +35,7 @@ struct ProbeProcess: Sendable {
     case .success(let answer):
       return answer
     case .failure(let error):
-      let complaint = complaints.lastLine() ?? error.message
+      let complaint = complaints.recent() ?? error.message
       throw QEMUError(.binary, "\(failure): \(complaint)", cause: error)
     }
   }

@@ -15,8 +15,9 @@ public final class Complaints: Sendable {
   /// What QEMU is to inherit.
   var inlet: CInt { ends.theirs.rawValue }
 
-  /// The last line of what has been written since the last call, if anything has; at most 400 characters.
-  public func lastLine() -> String? {
+  /// The end of what has been written since the last call, if anything has: at most 400 characters, with
+  /// its lines joined by semicolons.
+  public func recent() -> String? {
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
     while bytes.count < 1 << 20 {
@@ -24,7 +25,7 @@ public final class Complaints: Sendable {
       guard count > 0 else { break }
       bytes += chunk[..<count]
     }
-    return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).last
-      .map { String($0.prefix(400)) }
+    let lines = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline)
+    return lines.isEmpty ? nil : String(lines.joined(separator: "; ").suffix(400))
   }
 }
