@@ -40,7 +40,9 @@ public struct Credentials: Hashable, Sendable {
 public struct LaunchConfiguration: Sendable {
   /// Path of the program; PATH is not searched.
   public var executable: String
-  /// Its arguments, without the name of the program (which becomes argument zero).
+  /// Its name for itself and for process lists (argument zero); nil for the path.
+  public var name: String?
+  /// Its arguments, without the name.
   public var arguments: [String]
   /// The whole environment.
   public var environment: [String: String]
@@ -56,11 +58,13 @@ public struct LaunchConfiguration: Sendable {
   public var controlGroupProcessFiles: [String]
 
   public init(
-    executable: String, arguments: [String] = [], environment: [String: String] = [:],
+    executable: String, name: String? = nil, arguments: [String] = [],
+    environment: [String: String] = [:],
     descriptors: [CInt: CInt] = [:], newSession: Bool = true, credentials: Credentials? = nil,
     controlGroupProcessFiles: [String] = []
   ) {
     self.executable = executable
+    self.name = name
     self.arguments = arguments
     self.environment = environment
     self.descriptors = descriptors
@@ -82,7 +86,7 @@ public func launchDetached(
   _ configuration: LaunchConfiguration
 ) throws(LinuxError) -> ProcessIdentity {
   let strings =
-    [configuration.executable] + configuration.arguments
+    [configuration.executable, configuration.name ?? ""] + configuration.arguments
     + configuration.environment.flatMap { [$0.key, $0.value] }
     + configuration.controlGroupProcessFiles
   guard !strings.contains(where: { $0.utf8.contains(0) }),
@@ -98,7 +102,8 @@ public func launchDetached(
         + "no proper name, or a number is out of range")
   }
 
-  let arguments = CStringArray([configuration.executable] + configuration.arguments)
+  let arguments = CStringArray(
+    [configuration.name ?? configuration.executable] + configuration.arguments)
   let environment = CStringArray(
     configuration.environment.map { "\($0.key)=\($0.value)" }.sorted())
   let groupFiles = CStringArray(configuration.controlGroupProcessFiles)

@@ -2,7 +2,7 @@
 ///
 /// Bounded: what finds no room is dropped and counted. TCP sends it again, and a VM wakes in tens of
 /// milliseconds, so the bound is for floods.
-struct HoldQueue {
+final class HoldQueue {
   static let maximumFrames = 1024
   static let maximumBytes = 2 << 20
 
@@ -10,7 +10,7 @@ struct HoldQueue {
   private(set) var bytes = 0
   private(set) var dropped = 0
 
-  mutating func append(_ frame: UnsafeRawBufferPointer) {
+  func append(_ frame: UnsafeRawBufferPointer) {
     guard frames.count < Self.maximumFrames, bytes + frame.count <= Self.maximumBytes else {
       dropped += 1
       return

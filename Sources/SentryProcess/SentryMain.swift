@@ -9,9 +9,14 @@ public enum SentryMain {
   /// - Returns: the exit status.
   public static func run(listenDescriptor: Int32) -> Int32 {
     signal(SIGPIPE, SIG_IGN)
+    // The daemon starts this program by a descriptor, which is no name to find it by.
+    if let name = fopen("/proc/self/comm", "w") {
+      fputs("dormouse-sentry", name)
+      fclose(name)
+    }
     let failpoints = Failpoints.fromEnvironment()
     if let summary = failpoints.summary {
-      print(to: "TEST MODE: this sentry kills or halts itself at: \(summary)")
+      complain("TEST MODE: this sentry kills or halts itself at: \(summary)")
     }
     do {
       try SentryServer(
@@ -19,12 +24,18 @@ public enum SentryMain {
       ).run()
       return 0
     } catch {
-      print(to: "\(error)")
+      complain("\(error)")
       return 1
     }
   }
 
-  private static func print(to message: String) {
+  /// Says how the program is meant to be started; returns the exit status.
+  public static func refuse() -> Int32 {
+    complain("usage: dormouse-sentry --listen-descriptor N (started by dormoused)")
+    return 64
+  }
+
+  private static func complain(_ message: String) {
     let line = "dormouse-sentry: \(message)\n"
     _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
   }

@@ -135,21 +135,14 @@ final class SentryServer {
     case .learning:
       // The detour is gone already: a frame that was still on its way through it.
       ward.inject(frame)
-    case .holding(var hold, let useBefore):
-      hold.append(frame)
-      ward.phase = .holding(hold, useBefore: useBefore)
-    case .waking(var waking):
-      waking.hold.append(frame)
-      ward.phase = .waking(waking)
-    case .answering(var hold):
+    case .holding(let hold, _): hold.append(frame)
+    case .waking(let waking): waking.hold.append(frame)
+    case .answering(let hold):
       switch ward.judge(frame, at: now) {
       case .answer, .ignore: return
-      case .hold:
-        hold.append(frame)
-        ward.phase = .answering(hold)
+      case .hold: hold.append(frame)
       case .wake(let reason, let flow):
         hold.append(frame)
-        ward.phase = .answering(hold)
         wake(
           ward, cause: WakeCause(rawValue: reason.rawValue), flow: flow?.description,
           firstSeen: now)

@@ -44,7 +44,7 @@ final class Ward {
   }
 
   struct Waking {
-    var hold: HoldQueue
+    let hold: HoldQueue
     let cause: WakeCause
     let flow: String?
     /// On the monotonic clock, in nanoseconds, as all times here.

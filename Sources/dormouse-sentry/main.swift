@@ -6,7 +6,6 @@ let arguments = CommandLine.arguments
 guard arguments.count == 3, arguments[1] == "--listen-descriptor",
   let descriptor = Int32(arguments[2])
 else {
-  fputs("usage: dormouse-sentry --listen-descriptor N (started by dormoused)\n", stderr)
-  exit(64)
+  exit(SentryMain.refuse())
 }
 exit(SentryMain.run(listenDescriptor: descriptor))

@@ -43,7 +43,8 @@ public struct Doctor: Sendable {
           : Finding(
             check: "accelerator", status: .warning,
             message: "guests run in software emulation (tcg), slowly: \(found.acceleratorReason)",
-            advice: "on hardware, enable virtualization in the firmware and load kvm-intel or kvm-amd"
+            advice:
+              "on hardware, enable virtualization in the firmware and load kvm-intel or kvm-amd"
           ))
       return findings
     } catch {

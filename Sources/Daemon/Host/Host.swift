@@ -93,37 +93,38 @@ public actor Host: HostService, Service {
     case .down(let why):
       sentryState = .lost
       await context.events.append(nil, .sentryLost, "the sentry is gone: \(why)")
+      // Without a sentry nothing sleeps, but everything else goes on.
+      if !recovered { await recover([:]) }
     case .notice(let notice):
       await take(notice)
     }
   }
 
   private func sentryCame(_ statuses: [GuardStatus], restarted: Bool) async {
-    let first = !recovered
     sentryState = .running
-    if !first {
-      await context.events.append(
-        nil, .sentryRestarted,
-        restarted ? "a new sentry has been started" : "the sentry is in reach again")
-    }
     let phases = Dictionary(
       statuses.map { ($0.name, $0.phase) }, uniquingKeysWith: { first, _ in first })
+    for name in phases.keys where machines[name] == nil {
+      _ = try? await supervisor.request(.forget(name: name))
+    }
+    guard recovered else { return await recover(phases) }
+    await context.events.append(
+      nil, .sentryRestarted,
+      restarted ? "a new sentry has been started" : "the sentry is in reach again")
     await withTaskGroup(of: Void.self) { group in
       for machine in machines.values {
-        let phase = phases[machine.name]
-        group.addTask {
-          if first {
-            await machine.recover(phase: phase)
-          } else {
-            await machine.sentryReturned(phase: phase)
-          }
-        }
-      }
-      for name in phases.keys where machines[name] == nil {
-        group.addTask { _ = try? await self.supervisor.request(.forget(name: name)) }
+        group.addTask { await machine.sentryReturned(phase: phases[machine.name]) }
       }
     }
-    guard first else { return }
+  }
+
+  /// Finds out how the VMs are that an earlier daemon has left.
+  private func recover(_ phases: [String: GuardPhase]) async {
+    await withTaskGroup(of: Void.self) { group in
+      for machine in machines.values {
+        group.addTask { await machine.recover(phase: phases[machine.name]) }
+      }
+    }
     recovered = true
     for machine in machines.values { watch(machine) }
     for waiter in recoveryWaiters { waiter.resume() }

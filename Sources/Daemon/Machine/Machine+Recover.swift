@@ -156,7 +156,8 @@ extension Machine {
       try await entrust(running, lines, asleep: true)
     } catch {
       logger.warning("the new sentry cannot take over", metadata: ["error": "\(error)"])
-      while await !wakeWithoutSentry(running, cause: .sentryLost), running.process.identity.isAlive {
+      while await !wakeWithoutSentry(running, cause: .sentryLost), running.process.identity.isAlive
+      {
         try? await Task.sleep(for: .milliseconds(200))
       }
       await guardAnew(running)

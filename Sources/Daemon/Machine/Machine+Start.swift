@@ -22,8 +22,9 @@ extension Machine {
     let directory = context.directory.machine(name)
     try directory.make()
     do {
-      for (source, copy) in [(request.kernel, directory.kernel), (request.initrd, directory.initrd)]
-      {
+      for (source, copy) in [
+        (request.kernel, directory.kernel), (request.initrd, directory.initrd),
+      ] {
         guard let source else { continue }
         try await onBlockingThread("copy") {
           unlink(copy)
@@ -104,7 +105,8 @@ extension Machine {
     let process = try ProcessHandle(opening: identity)
     let runtime = RuntimeRecord(
       process: identity, tap: tap?.name ?? "", detourTap: "",
-      tapDescriptor: launched.tapDescriptors.first ?? -1, controlGroup: group == nil ? nil : groupPath)
+      tapDescriptor: launched.tapDescriptors.first ?? -1,
+      controlGroup: group == nil ? nil : groupPath)
     do {
       memo.running = runtime
       try await saveMemo()
@@ -114,16 +116,20 @@ extension Machine {
         runtime: runtime, process: process, monitor: client,
         detour: Detour(machineTap: 0, detourTap: 0), group: group, lines: nil)
       attend(machine)
-      let guarded = tap == nil ? machine : try await guarded(machine)
+      let result = await guardedIfPossible(machine)
       try await client.cont()
-      return guarded
+      return result
     } catch {
       memo.running = nil
       await Self.end(identity)
       try? group?.remove()
       directory.removeSockets()
       await saveHistory()
-      throw DaemonError(.startFailed, "QEMU of \(name) did not start as it should: \(error)")
+      let complaint = launched.complaints.recent()
+      throw DaemonError(
+        .startFailed,
+        "QEMU of \(name) did not start as it should: \(error)"
+          + (complaint.isEmpty ? "" : " (\(complaint))"))
     }
   }
 
@@ -198,6 +204,18 @@ extension Machine {
 
   // MARK: - Guarding
 
+  /// A VM without a sentry runs all the same; it is just not put to sleep.
+  private func guardedIfPossible(_ running: RunningMachine) async -> RunningMachine {
+    guard record.bridge != nil else { return running }
+    do {
+      return try await guarded(running)
+    } catch {
+      logger.warning("the sentry cannot guard the VM", metadata: ["error": "\(error)"])
+      await noteFailure(code: "unguarded", message: "\(name) cannot be put to sleep: \(error)")
+      return running
+    }
+  }
+
   /// Makes the way through the sentry, entrusts the VM to it, and remembers it.
   private func guarded(_ running: RunningMachine) async throws -> RunningMachine {
     guard let guest = MACAddress(record.macAddress ?? "") else {
@@ -256,18 +274,10 @@ extension Machine {
   /// Entrusts an awake VM to the sentry as if it had just started; when that fails the VM goes on, and is
   /// not put to sleep.
   func guardAnew(_ running: RunningMachine) async {
-    guard record.bridge != nil else { return }
-    do {
-      _ = try? await context.sentry.request(.forget(name: name))
-      let new = try await guarded(running)
-      if case .awake(let current) = state,
-        current.process.identity == running.process.identity
-      {
-        enter(.awake(new))
-      }
-    } catch {
-      logger.warning("the sentry cannot guard the VM", metadata: ["error": "\(error)"])
-      await noteFailure(code: "unguarded", message: "\(name) cannot be put to sleep: \(error)")
+    _ = try? await context.sentry.request(.forget(name: name))
+    let new = await guardedIfPossible(running)
+    if case .awake(let current) = state, current.process.identity == running.process.identity {
+      enter(.awake(new))
     }
   }
 }

@@ -98,11 +98,12 @@ extension Machine {
     let memoryBytes = request.memoryBytes
     let prefetch = Task {
       guard let set else { return UInt64(0) }
-      return (try? await onBlockingThread("prefetch") {
-        try PageOut.prefetch(
-          set, into: GuestMemory(of: running.process, expectedBytes: memoryBytes),
-          of: running.process)
-      }) ?? 0
+      return
+        (try? await onBlockingThread("prefetch") {
+          try PageOut.prefetch(
+            set, into: GuestMemory(of: running.process, expectedBytes: memoryBytes),
+            of: running.process)
+        }) ?? 0
     }
     enter(
       .waking(

@@ -120,11 +120,18 @@ actor SentrySupervisor {
       if let value = getenv(name) { environment[name] = String(cString: value) }
     }
     do {
+      // By descriptor: the sentry's user may not be allowed into the directory that the program lies in.
+      let program = OwnedFileDescriptor(
+        owning: try checked(
+          "open \(configuration.sentryBinary)",
+          open(configuration.sentryBinary, O_RDONLY | O_CLOEXEC)))
       let identity = try launchDetached(
         LaunchConfiguration(
-          executable: configuration.sentryBinary, arguments: ["--listen-descriptor", "3"],
-          environment: environment,
-          descriptors: [1: log.rawValue, 2: log.rawValue, 3: listener.rawValue],
+          executable: "/proc/self/fd/4", name: "dormouse-sentry",
+          arguments: ["--listen-descriptor", "3"], environment: environment,
+          descriptors: [
+            1: log.rawValue, 2: log.rawValue, 3: listener.rawValue, 4: program.rawValue,
+          ],
           credentials: credentials))
       starts += 1
       logger.info("started a sentry", metadata: ["pid": "\(identity.pid)"])
