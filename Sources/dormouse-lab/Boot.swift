@@ -22,7 +22,8 @@ struct Boot: AsyncParsableCommand {
       let start = clock.now
       let machine = try await BareMachine(guest, on: network, in: lab)
       try await guest.waitUntilUp(from: client)
-      print("up after \(clock.now - start)")
+      let seconds = (clock.now - start).inSeconds
+      print("up after \((seconds * 10).rounded() / 10) s")
       if let command {
         print(try await guest.run(command, from: client), terminator: "")
       }

@@ -40,3 +40,10 @@ public nonisolated(nonsending) func eventually<Value: Sendable>(
     try await Task.sleep(for: interval)
   }
 }
+
+extension Duration {
+  /// The duration in seconds, for statistics and for people.
+  public var inSeconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) / 1e18
+  }
+}
