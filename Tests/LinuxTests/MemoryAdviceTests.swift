@@ -48,6 +48,7 @@ struct MemoryAdviceTests {
     #expect(nothing == 0)
     let empty = try advise(own.descriptor, ranges: [], .cold) { true }
     #expect(empty == 0)
+    withExtendedLifetime(mapping) {}
   }
 
   @Test func rangesThatAreNotMappedAreAnError() throws {

@@ -7,10 +7,13 @@ import Testing
 
 @Suite("Residency")
 struct MemoryResidencyTests {
-  /// Writes one byte into each of the pages.
-  private func touch(_ file: CInt, _ pages: some Sequence<Int>) throws {
+  /// Writes one byte into each of the pages, and locks them: a host may page out by itself (DAMON, memory
+  /// pressure), and these tests count exactly.
+  private func touch(_ mapping: SharedMapping, _ pages: some Sequence<Int>) throws {
     for page in pages {
-      try checked("pwrite", pwrite(file, "x", 1, off_t(page * pageSize)))
+      let address = mapping.pointer?.advanced(by: page * pageSize)
+      address?.storeBytes(of: 1, as: UInt8.self)
+      try checked("mlock", mlock(address, pageSize))
     }
   }
 
@@ -22,10 +25,11 @@ struct MemoryResidencyTests {
     let size = 2_000 * pageSize
     let file = try AnonymousFile.create(named: "residency", size: UInt64(size))
     let memfd = file.rawValue
+    let mapping = try SharedMapping(of: memfd, size: size)
     #expect(try Residency.cachedBytes(of: memfd) == 0)
     #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == [])
 
-    try touch(memfd, [0, 1, 2, 10, 511, 512, 513, 1_024, 1_999])
+    try touch(mapping, [0, 1, 2, 10, 511, 512, 513, 1_024, 1_999])
     let expected = [0..<3, 10..<11, 511..<514, 1_024..<1_025, 1_999..<2_000].map(bytes)
     #expect(try Residency.cachedBytes(of: memfd) == UInt64(9 * pageSize))
     #expect(try Residency.allocatedAndNotSwappedBytes(of: memfd) == UInt64(9 * pageSize))
@@ -37,8 +41,9 @@ struct MemoryResidencyTests {
       try Residency.residentRanges(of: memfd, size: UInt64(10 * pageSize + 1))
         == [bytes(0..<3), bytes(10..<11)])
 
-    try touch(memfd, 0..<2_000)
+    try touch(mapping, 0..<2_000)
     #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == [bytes(0..<2_000)])
+    withExtendedLifetime(mapping) {}
     #expect(ftruncate(memfd, 0) == 0)
     #expect(try Residency.cachedBytes(of: memfd) == 0)
   }
@@ -55,13 +60,15 @@ struct MemoryResidencyTests {
         touched.append(page)
       }
     }
-    try touch(file.rawValue, touched)
+    let mapping = try SharedMapping(of: file.rawValue, size: pages * pageSize)
+    try touch(mapping, touched)
     let size = UInt64(pages * pageSize)
     let found = try Residency.residentRanges(of: file.rawValue, size: size)
     #expect(
       found.flatMap { Int($0.lowerBound) / pageSize..<Int($0.upperBound) / pageSize } == touched)
     #expect(zip(found, found.dropFirst()).allSatisfy { $0.upperBound < $1.lowerBound })
     #expect(try Residency.mincoreRanges(of: file.rawValue, size: size) == found)
+    withExtendedLifetime(mapping) {}
   }
 
   @Test func whatIsNoFileIsAnError() {
@@ -78,25 +85,29 @@ struct MemoryResidencyTests {
     // Transparent huge pages would make neighbours resident.
     madvise(mapping.pointer, mapping.addresses.count, MADV_NOHUGEPAGE)
     #expect(try Residency.mappedResidentBytes(pid: getpid(), mapping.addresses) == 0)
-    mapping.fillRandomly(8 * pageSize..<18 * pageSize)
+    try touch(mapping, 8..<18)
     #expect(
       try Residency.mappedResidentBytes(pid: getpid(), mapping.addresses)
         == UInt64(10 * pageSize))
     let part = mapping.addresses.lowerBound..<(mapping.addresses.lowerBound + UInt(9 * pageSize))
     #expect(try Residency.mappedResidentBytes(pid: getpid(), part) == UInt64(pageSize))
     #expect(try Residency.mappedSwappedBytes(pid: getpid(), mapping.addresses) == 0)
+    withExtendedLifetime(mapping) {}
   }
 
-  @Test func whatAProcessCostsIsAdded() throws {
-    let before = try ProcessMemory.of(pid: getpid())
-    let mapping = try SharedMapping(of: nil, size: 32 << 20)
-    mapping.fillRandomly(0..<(32 << 20))
-    let after = try ProcessMemory.of(pid: getpid())
-    #expect(after.proportionalSetBytes > before.proportionalSetBytes)
-    #expect(after.residentBytes >= after.proportionalSetBytes)
-    #expect(after.residentBytes >= 32 << 20)
-    #expect(try ProcessMemory.proportionalSetBytes(pid: getpid()) >= 32 << 20)
-    withExtendedLifetime(mapping) {}
+  @Test func whatAProcessCostsIsAdded() async throws {
+    let ready = try Pipe()
+    let child = try Child(
+      shell: "x=$(head -c 6000000 /dev/urandom | od -An -tx8); echo; kill -STOP $$",
+      descriptors: [1: ready.writing])
+    try #require(
+      try await ReadinessMonitor.shared.wait(untilReadable: ready.reading, timeout: .seconds(20)))
+    let cost = try ProcessMemory.of(pid: child.pid)
+    #expect(cost.proportionalSetBytes > 12 << 20)
+    #expect(cost.proportionalSetBytes < 200 << 20)
+    #expect(cost.residentBytes >= cost.proportionalSetBytes)
+    #expect(cost.lockedBytes == 0)
+    #expect(try ProcessMemory.proportionalSetBytes(pid: child.pid) > 12 << 20)
     let error = #expect(throws: LinuxError.self) { try ProcessMemory.of(pid: Int32.max) }
     #expect(error?.code == .gone)
   }
@@ -107,5 +118,6 @@ struct MemoryResidencyTests {
     let mapping = try SharedMapping(of: nil, size: 1 << 20)
     #expect(mlock(mapping.pointer, 1 << 20) == 0)
     #expect(try ProcessMemory.lockedBytes(pid: getpid()) >= 1 << 20)
+    withExtendedLifetime(mapping) {}
   }
 }

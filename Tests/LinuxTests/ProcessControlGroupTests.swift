@@ -122,7 +122,7 @@ struct ProcessControlGroupTests {
       let child = try Child(shell: "exec sleep 60", groupFiles: [group.processFile])
       #expect(try KernelFile.text(group.processFile) == "\(child.pid)\n")
       #expect(try group.usageBytes() > 0)
-      #expect(try group.swapCachedBytes() == 0)
+      #expect(try group.swapCachedBytes() < 1 << 20)
       let busy = #expect(throws: LinuxError.self) { try group.remove() }
       #expect(busy?.errno == .resourceBusy)
       try child.handle.signal(SIGKILL)

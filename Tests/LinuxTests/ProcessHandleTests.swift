@@ -66,6 +66,7 @@ struct ProcessHandleTests {
   @Test func theDescriptorsOfAProcessAreListed() async throws {
     let pipe = try Pipe()
     let child = try Child(shell: "exec sleep 60", descriptors: [7: pipe.writing])
+    try await child.untilRunning("sleep")
     let listed = try ProcessInspection.descriptors(of: child.pid)
     #expect(listed.map(\.number) == [0, 1, 2, 7])
     #expect(listed.prefix(3).allSatisfy { $0.target == "/dev/null" })

@@ -25,6 +25,9 @@ struct ProcessLaunchTests {
     #expect(
       try await text("printf '%s|' \"$0\" \"$@\"") { $0.arguments += ["zero", "a b", "", "ü"] }
         == "zero|a b||ü|")
+    #expect(
+      try await text("tr '\\0' '|' </proc/$$/cmdline") { $0.name = "another" }.hasPrefix(
+        "another|-c|"))
     setenv("DORMOUSE_TEST_LEAK", "1", 1)
     defer { unsetenv("DORMOUSE_TEST_LEAK") }
     let environment = try await text("cat /proc/self/environ | tr '\\0' '\\n'") {
@@ -68,6 +71,7 @@ struct ProcessLaunchTests {
     let child = try Child(
       shell: "exec sleep 60",
       descriptors: [one.writing: two.writing, two.writing: one.writing])
+    try await child.untilRunning("sleep")
     let listed = try ProcessInspection.descriptors(of: child.pid)
     let expected = [0, 1, 2, one.writing, two.writing].sorted()
     #expect(listed.map(\.number) == expected)

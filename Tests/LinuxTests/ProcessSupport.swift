@@ -22,6 +22,18 @@ struct Child: ~Copyable {
 
   var pid: Int32 { handle.identity.pid }
 
+  /// Waits until the program is the shell's last one and sleeps: the loader, which opens files of its own,
+  /// is done then.
+  borrowing func untilRunning(_ program: String) async throws {
+    let deadline = ContinuousClock.now + .seconds(20)
+    while ContinuousClock.now < deadline {
+      let comm = try KernelFile.text("/proc/\(pid)/comm")
+      let place = try KernelFile.text("/proc/\(pid)/wchan")
+      if comm == "\(program)\n", place.contains("nanosleep") { return }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+  }
+
   /// Waits for the end and takes the status.
   borrowing func end(within timeout: Duration = .seconds(20)) async throws -> ExitStatus? {
     guard try await handle.waitForExit(timeout: timeout) else { return nil }
