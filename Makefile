@@ -16,8 +16,8 @@ TESTS ?=
 BIN := $(BUILD)/$(CONFIGURATION)
 SWIFT_OPTIONS := -c $(CONFIGURATION) --scratch-path $(BUILD)
 SWIFT_TEST := swift test $(SWIFT_OPTIONS) --skip-build --disable-xctest --no-parallel
-# The tests start the programs that were built with them.
-LAB := DORMOUSE_BIN_DIR=$(BIN) scripts/lab.sh
+# The tests start the programs that were built with them. A make that is killed takes its lab along.
+LAB := DORMOUSE_BIN_DIR=$(BIN) DORMOUSE_LAB_OWNER=$$PPID scripts/lab.sh
 SOURCES := Package.swift Sources Tests
 
 .PHONY: help setup build image demo test unit bench bench-sleep soak format lint clean

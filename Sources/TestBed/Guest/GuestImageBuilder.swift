@@ -19,7 +19,10 @@ struct GuestImageBuilder {
   private var image: GuestImage { GuestImage(directory: work + "/image") }
 
   func build() async throws -> GuestImage {
-    // What an interrupted build left. Its debootstrap may still run: the inner lock waits for it.
+    if FileManager.default.fileExists(atPath: work) {
+      report("removing what an interrupted build of the guest image left (up to 1 minute)")
+    }
+    // Its debootstrap may still run: the inner lock waits for it.
     try await Command.run(
       "flock", guests + "/debootstrap.lock", "rm", "-rf", work, deadline: .seconds(600))
     for directory in [root, image.directory] {
