@@ -109,10 +109,14 @@ struct Exchange: Sendable {
     } else if method != .GET {
       headers.add(name: "Content-Length", value: "0")
     }
-    try await outbound.write(
-      .head(HTTPRequestHead(version: .http1_1, method: method, uri: uri, headers: headers)))
-    if let body { try await outbound.write(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
-    try await outbound.write(.end(nil))
+    var parts: [HTTPClientRequestPart] = [
+      .head(HTTPRequestHead(version: .http1_1, method: method, uri: uri, headers: headers))
+    ]
+    if let body { parts.append(.body(.byteBuffer(ByteBuffer(bytes: body)))) }
+    parts.append(.end(nil))
+    // All at once: a request without a body is complete with its head, and the daemon may have
+    // answered and closed before a second write.
+    try await outbound.write(contentsOf: parts)
   }
 
   // MARK: The answer's parts
