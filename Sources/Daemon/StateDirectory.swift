@@ -7,7 +7,7 @@ import LinuxSystem
 /// ```
 /// DIR/lock                    held by the daemon that owns the directory
 /// DIR/inventory.sqlite        records, journal, events
-/// DIR/sentry.sock, sentry.log
+/// DIR/sentry.sock, sentry.log, sentry.process
 /// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, kernel, initrd
 /// ```
 struct StateDirectory: Sendable {
@@ -16,6 +16,8 @@ struct StateDirectory: Sendable {
   var inventory: String { path + "/inventory.sqlite" }
   var sentrySocket: String { path + "/sentry.sock" }
   var sentryLog: String { path + "/sentry.log" }
+  /// Which process the sentry is, for a daemon that cannot ask it.
+  var sentryProcess: String { path + "/sentry.process" }
 
   func machine(_ name: String) -> MachineDirectory {
     MachineDirectory(path: path + "/machines/" + name)

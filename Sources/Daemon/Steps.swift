@@ -20,6 +20,23 @@ public enum SleepStep: String, CaseIterable, Sendable {
   public var failpoint: String { "sleep." + rawValue }
 }
 
+/// The steps of starting a VM. Only the beginning and the end are journaled: what lies between is told by
+/// the VM's control group, its record and QEMU itself.
+public enum StartStep: String, CaseIterable, Sendable {
+  /// The VM's control group exists, no process yet.
+  case launching
+  /// QEMU runs, and no record says so.
+  case launched
+  /// The VM's record names its QEMU.
+  case recorded
+  /// The sentry knows the VM; its guest has not run yet.
+  case guarded
+  /// The guest runs; the journal still says that it is being started.
+  case running
+
+  public var failpoint: String { "start." + rawValue }
+}
+
 /// The steps of waking as the daemon sees them; the sentry does the waking itself.
 public enum WakeStep: String, CaseIterable, Sendable {
   /// Somebody ordered it, the sentry is about to be told.

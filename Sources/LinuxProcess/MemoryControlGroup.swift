@@ -29,6 +29,15 @@ public struct MemoryControlGroup: Hashable, Sendable {
   /// it has touched before stays charged to the group it came from.
   public var processFile: String { "\(path)/cgroup.procs" }
 
+  /// The processes in the group, by number; none when the group does not exist.
+  public func processes() throws(LinuxError) -> [Int32] {
+    do throws(LinuxError) {
+      return try KernelFile.text(processFile).split(separator: "\n").compactMap { Int32($0) }
+    } catch  where error.code == .notFound || error.code == .gone {
+      return []
+    }
+  }
+
   // MARK: - Counting
 
   /// Bytes charged to the group: its processes' anonymous memory, page cache, swap cache, kernel memory.

@@ -199,7 +199,7 @@ final class SentryServer {
     case .holding(let held, _), .answering(let held): hold = held
     case .learning: break
     }
-    failpoints.reach("sentry.deciding")
+    failpoints.reach(SentryStep.deciding.failpoint)
     // What the learner has caught by now is the sentry's own, if the VM was asleep.
     if case .answering = ward.phase {
       while ward.learn(limit: 4096, discard: true, buffer: &buffer) == 4096 {}
@@ -209,7 +209,7 @@ final class SentryServer {
       retryAt: 0, orders: order.map { [$0] } ?? [])
     sendContinue(ward, &waking)
     ward.phase = .waking(waking)
-    failpoints.reach("sentry.continueSent")
+    failpoints.reach(SentryStep.continueSent.failpoint)
     daemon?.notice(.waking(name: ward.machine.name, cause: cause, flow: flow))
   }
 
@@ -242,9 +242,9 @@ final class SentryServer {
   /// QEMU runs the guest again: everything that was held goes to it, then the detour is taken down.
   private func finishWaking(_ ward: Ward, _ waking: Ward.Waking) {
     let continued = MonotonicClock.nowNanoseconds()
-    failpoints.reach("sentry.continued")
+    failpoints.reach(SentryStep.continued.failpoint)
     for frame in waking.hold.frames { frame.withUnsafeBytes { ward.inject($0) } }
-    failpoints.reach("sentry.replayed")
+    failpoints.reach(SentryStep.replayed.failpoint)
     ward.phase = .learning
     do {
       try Detour.release(machineTap: ward.machine.tapIndex, netlink)
@@ -253,7 +253,7 @@ final class SentryServer {
       report("cannot take the detour of \(ward.machine.name) down: \(error)")
     }
     readDetour(ward)
-    failpoints.reach("sentry.released")
+    failpoints.reach(SentryStep.released.failpoint)
     let outcome = WakeOutcome(
       cause: waking.cause, flow: waking.flow,
       firstFrameToContinueSeconds: Self.seconds(waking.firstSeen, waking.continueSent),
@@ -350,14 +350,14 @@ final class SentryServer {
         refuse(id, .unusable, "\(error)")
       }
     case .arm(let name):
-      failpoints.reach("sentry.arming")
+      failpoints.reach(SentryStep.arming.failpoint)
       with(name, id) { ward in
         guard case .learning = ward.phase else { return refusePhase(id, ward) }
         ward.phase = .holding(HoldQueue(), useBefore: ward.learner.summary.framesOfUse)
         daemon?.reply(id, .done)
       }
     case .commit(let name):
-      failpoints.reach("sentry.committing")
+      failpoints.reach(SentryStep.committing.failpoint)
       with(name, id) { commit($0, id) }
     case .wake(let name, let cause):
       with(name, id) {
@@ -394,7 +394,7 @@ final class SentryServer {
     for frame in held.frames {
       frame.withUnsafeBytes { take($0, for: ward, at: now) }
     }
-    failpoints.reach("sentry.answering")
+    failpoints.reach(SentryStep.answering.failpoint)
     if case .answering = ward.phase {
       daemon?.reply(id, .done)
     } else {

@@ -23,6 +23,10 @@ public actor Host: HostService, Service {
   private var machines: [String: Machine] = [:]
   private var watchers: [String: Task<Void, Never>] = [:]
   private var sentryState = HostStatus.Sentry.State.starting
+  /// Runs while there is no sentry.
+  private var sentryAbsence: Task<Void, Never>?
+  /// How long VMs sleep on behind an engaged detour without a sentry.
+  private static let sentryAbsenceLimit = Duration.seconds(5)
   private var recovered = false
   private var recoveryWaiters: [CheckedContinuation<Void, Never>] = []
 
@@ -95,13 +99,26 @@ public actor Host: HostService, Service {
       await context.events.append(nil, .sentryLost, "the sentry is gone: \(why)")
       // Without a sentry nothing sleeps, but everything else goes on.
       if !recovered { await recover([:]) }
+      if sentryAbsence == nil { sentryAbsence = Task { await self.endureSentryAbsence() } }
     case .notice(let notice):
       await take(notice)
     }
   }
 
+  /// In doubt, awake: nobody answers for the VMs that sleep.
+  private func endureSentryAbsence() async {
+    do {
+      try await Task.sleep(for: Self.sentryAbsenceLimit)
+    } catch {
+      return
+    }
+    for machine in machines.values { Task { await machine.sentryStaysAway() } }
+  }
+
   private func sentryCame(_ statuses: [GuardStatus], restarted: Bool) async {
     sentryState = .running
+    sentryAbsence?.cancel()
+    sentryAbsence = nil
     let phases = Dictionary(
       statuses.map { ($0.name, $0.phase) }, uniquingKeysWith: { first, _ in first })
     for name in phases.keys where machines[name] == nil {
@@ -111,10 +128,8 @@ public actor Host: HostService, Service {
     await context.events.append(
       nil, .sentryRestarted,
       restarted ? "a new sentry has been started" : "the sentry is in reach again")
-    await withTaskGroup(of: Void.self) { group in
-      for machine in machines.values {
-        group.addTask { await machine.sentryReturned(phase: phases[machine.name]) }
-      }
+    for machine in machines.values {
+      await machine.sentryReturned(phase: phases[machine.name])
     }
   }
 

@@ -14,7 +14,7 @@ extension Machine {
   ///
   /// - Parameter phase: what the sentry says of the VM; nil when it does not know it.
   func recover(phase: GuardPhase?) async {
-    guard let runtime = memo.running else { return }
+    guard let runtime = memo.running else { return await recoverUnrecorded() }
     let name = name
     do {
       guard runtime.process.isAlive else { return await recoverDead(runtime) }
@@ -36,12 +36,33 @@ extension Machine {
     }
   }
 
+  /// Two takeovers of a sleeping VM are at least this far apart.
+  static let resumeInterval = Duration.seconds(10)
+
   /// A QEMU that did not answer may do so later: it must not be forgotten with a paused guest in it.
   private func retryRecovery() {
     Task {
       try? await Task.sleep(for: .seconds(2))
       guard case .failed = state, memo.running != nil else { return }
       await recover(phase: nil)
+    }
+  }
+
+  /// A daemon that died while it started the VM may have left a QEMU that no record knows. Nobody has used
+  /// that VM yet: it is ended, and can be started again.
+  private func recoverUnrecorded() async {
+    guard let entry = try? await context.inventory.read({ [name] in try $0.currentStep(name) })
+    else { return }
+    do {
+      try await endStrays()
+      logger.notice("undid what was unfinished", metadata: ["step": "\(entry.step)"])
+      await closeJournal("undone")
+      await tell(.recovered, "the daemon died while it started \(name); the start was undone")
+    } catch {
+      enter(.failed)
+      let message = "a QEMU of \(name) that is in no record cannot be ended: \(error)"
+      await noteFailure(code: DaemonError.Code.startFailed.rawValue, message: message)
+      await tell(.warning, message)
     }
   }
 
@@ -63,18 +84,12 @@ extension Machine {
     _ runtime: RuntimeRecord, _ monitor: QMPClient
   ) throws -> RunningMachine {
     let process = try ProcessHandle(opening: runtime.process)
-    let netlink = try RouteNetlink()
-    guard let tap = try netlink.linkIndex(named: runtime.tap) else {
-      throw LinuxError(code: .notFound, message: "the tap \(runtime.tap) is not there")
-    }
-    // The detour tap disappears with its last descriptor, that is when daemon and sentry were both gone.
-    let detourTap = try netlink.linkIndex(named: runtime.detourTap) ?? 0
     let group = runtime.controlGroup.flatMap { path in try? context.groups?.group(at: path) }
     // A daemon that was killed between lowering the group's limit and raising it again has left it low.
     try? group?.clearLimits()
     return RunningMachine(
       runtime: runtime, process: process, monitor: monitor,
-      detour: Detour(machineTap: tap, detourTap: detourTap), group: group, lines: nil)
+      detour: try runtime.findDetour(), group: group, lines: nil)
   }
 
   private func recover(
@@ -90,9 +105,11 @@ extension Machine {
       await tell(.recovered, "\(name) is still asleep")
       return
     }
-    if phase == .learning, status == .running, entry == nil {
+    if status == .running, entry == nil, phase == .learning || !running.detour.isPossible {
       enter(.awake(running))
       await tell(.recovered, "\(name) is still awake")
+      // The daemon that noted the end of a wake may have died before it told the guest the time.
+      if memo.lastWake?.clockStepped == false { stepClockSoon() }
       return
     }
     logger.notice(
@@ -106,18 +123,33 @@ extension Machine {
     if phase != nil {
       await ensureAwake(running, cause: .recovery)
     } else {
-      while await !wakeWithoutSentry(running, cause: .recovery), running.process.identity.isAlive {
-        try? await Task.sleep(for: .milliseconds(200))
-      }
+      await wakeByOwnHands(running, cause: .recovery)
     }
     await closeJournal("recovered")
     enter(.awake(running))
-    await guardAnew(running)
+    await guardAnew()
     await tell(.recovered, "\(name) was found in between and is awake")
+    stepClockSoon()
   }
 
   /// There is a sentry again: another one, or the same after a lost connection.
-  func sentryReturned(phase: GuardPhase?) async {
+  ///
+  /// Returns at once. What is to be done may take as long as this VM's QEMU takes to answer, and the others
+  /// need not wait for that.
+  func sentryReturned(phase: GuardPhase?) {
+    afterSentryWork { await self.meet(sentryIn: phase) }
+  }
+
+  /// Does one thing after the other where a sentry is being replaced.
+  private func afterSentryWork(_ body: @escaping @Sendable () async -> Void) {
+    let earlier = sentryWork
+    sentryWork = Task {
+      await earlier?.value
+      await body()
+    }
+  }
+
+  private func meet(sentryIn phase: GuardPhase?) async {
     guard let running = state.running else { return }
     switch (state, phase) {
     case (.asleep, .answering), (.awake, .learning), (.stopped, _), (.starting, _), (.failed, _):
@@ -126,41 +158,59 @@ extension Machine {
       await resumeGuard(running, report)
     case (.fallingAsleep(_, let interruption), _):
       // The sentry that it counted on is gone or has had its own thoughts: the order that is under way
-      // fails at its next word with the sentry, and undoes itself.
+      // fails at its next word with the sentry, and undoes itself. It would go on with what it knows of
+      // the old sentry's detour tap, so the new one gets the VM only after that.
       interruption.raise()
-      if phase == nil { await guardAnew(running) }
+      await settled()
+      if phase == nil { await guardAnew() }
+    case (.waking, nil):
+      await wakeByOwnHands(running, cause: .sentryLost)
+      await guardAnew()
+    case (.awake, nil):
+      // What the dead sentry may have left engaged would swallow the guest's frames.
+      await wakeByOwnHands(running, cause: .sentryLost)
+      await guardAnew()
     case (.waking, _), (.asleep, _), (.awake, _):
-      if phase == nil {
-        while await !wakeWithoutSentry(running, cause: .sentryLost),
-          running.process.identity.isAlive
-        {
-          try? await Task.sleep(for: .milliseconds(200))
-        }
-        await guardAnew(running)
-      } else {
-        await ensureAwake(running, cause: .recovery)
-      }
+      await ensureAwake(running, cause: .recovery)
+    }
+  }
+
+  /// There has been no sentry for too long.
+  func sentryStaysAway() async {
+    switch state {
+    case .asleep(let running, _), .waking(let running, _):
+      await wakeByOwnHands(running, cause: .sentryLost)
+    case .fallingAsleep(_, let interruption): interruption.raise()
+    case .awake, .stopped, .starting, .failed: return
     }
   }
 
   /// A new sentry takes a sleeping VM over from one that died: cursors, detour tap and all.
+  ///
+  /// Once. A sentry that dies soon after it took the VM over may have died of what it was given.
   private func resumeGuard(_ running: RunningMachine, _ report: SleepReport) async {
     do {
       guard let lines = running.lines else {
         throw DaemonError(.wakeFailed, "the daemon has no descriptors of \(name)'s detour")
       }
-      let netlink = try RouteNetlink()
-      guard try running.detour.isEngaged(netlink) else {
+      if let last = resumedGuardAt, .now - last < Self.resumeInterval {
+        throw DaemonError(.wakeFailed, "the last sentry that took it over died as well")
+      }
+      resumedGuardAt = .now
+      guard try running.detour.isEngaged(RouteNetlink()) else {
         throw DaemonError(.wakeFailed, "the detour of \(name) is gone")
       }
       try await entrust(running, lines, asleep: true)
+      // The old one may have died between its `cont` and its word to the daemon. From here on the new one
+      // sees it when the VM is continued.
+      guard try await running.monitor.queryStatus() == .paused else {
+        return await ensureAwake(running, cause: .sentryLost)
+      }
     } catch {
       logger.warning("the new sentry cannot take over", metadata: ["error": "\(error)"])
-      while await !wakeWithoutSentry(running, cause: .sentryLost), running.process.identity.isAlive
-      {
-        try? await Task.sleep(for: .milliseconds(200))
-      }
-      await guardAnew(running)
+      _ = try? await context.sentry.request(.forget(name: name))
+      await wakeByOwnHands(running, cause: .sentryLost)
+      await guardAnew()
     }
   }
 
@@ -168,7 +218,7 @@ extension Machine {
   func sentryWoke(_ outcome: WakeOutcome) async {
     guard let running = state.running else { return }
     await finishWaking(running, outcome)
-    if running.lines == nil, case .awake = state { await guardAnew(running) }
+    if running.lines == nil { afterSentryWork { await self.guardAnew() } }
   }
 
   /// The sentry cannot make QEMU continue the VM.

@@ -11,6 +11,8 @@ import SuspendToSwap
 extension Machine {
   /// How long the guest gets to take the frames that were on their way when the detour went up.
   static let settlingTime = Duration.milliseconds(20)
+  /// A guest that was paused for longer is told the time.
+  static let noticeablePause = Duration.milliseconds(500)
 
   /// Puts the VM to sleep, or leaves it awake and reachable and says why.
   func sleep() async throws {
@@ -20,10 +22,10 @@ extension Machine {
       let interruption = Interruption()
       enter(.fallingAsleep(running, interruption))
       await tell(.fallingAsleep, "\(name) is falling asleep")
-      var touched = false
+      var touched: ContinuousClock.Instant?
       do {
         try await prepareSleep(running)
-        touched = true
+        touched = .now
         let report = try await fallAsleep(running, interruption)
         await context.swap.release(name)
         // A wake may have overtaken the last step.
@@ -122,11 +124,14 @@ extension Machine {
   }
 
   /// Whatever has happened on the way down: the VM runs and its frames reach it.
-  private func undoSleep(_ running: RunningMachine, _ cause: any Error, touched: Bool) async {
+  private func undoSleep(
+    _ running: RunningMachine, _ cause: any Error, touched: ContinuousClock.Instant?
+  ) async {
     let (code, message) = describe(cause)
     logger.notice("did not fall asleep", metadata: ["code": "\(code)", "reason": "\(message)"])
-    if touched { await ensureAwake(running, cause: .undo) }
+    if touched != nil { await ensureAwake(running, cause: .undo) }
     if case .fallingAsleep = state { enter(.awake(running)) }
+    if let touched, .now - touched > Self.noticeablePause { stepClockSoon() }
     await closeJournal("undone")
     let refused = cause is DaemonError || (cause as? SentryError)?.code == .activity
     if !refused { await noteFailure(code: code, message: message) }

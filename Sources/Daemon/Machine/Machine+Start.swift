@@ -90,7 +90,9 @@ extension Machine {
     let initrd = try request.initrd.map { _ in try HeldFile(directory.initrd, O_RDONLY) }
 
     let groupPath = context.configuration.controlGroup + "/" + record.uid
+    try await endStrays()
     let group = try context.groups?.create(at: groupPath)
+    reach(.launching)
     let launched = try await VirtualMachineProcess.launch(
       binary: context.configuration.qemuBinary,
       description: description,
@@ -101,6 +103,7 @@ extension Machine {
       credentials: Credentials(uid: memo.userID, gid: memo.userID),
       controlGroupProcessFiles: group.map { [$0.processFile] } ?? [])
 
+    reach(.launched)
     let identity = launched.identity
     let process = try ProcessHandle(opening: identity)
     let runtime = RuntimeRecord(
@@ -110,14 +113,17 @@ extension Machine {
     do {
       memo.running = runtime
       try await saveMemo()
+      reach(.recorded)
       let client = try await QMPClient.connect(
         path: directory.monitorSocket, deadline: .seconds(30))
       let machine = RunningMachine(
         runtime: runtime, process: process, monitor: client,
-        detour: Detour(machineTap: 0, detourTap: 0), group: group, lines: nil)
+        detour: try runtime.findDetour(), group: group, lines: nil)
       attend(machine)
       let result = await guardedIfPossible(machine)
+      reach(.guarded)
       try await client.cont()
+      reach(.running)
       return result
     } catch {
       memo.running = nil
@@ -129,7 +135,7 @@ extension Machine {
       throw DaemonError(
         .startFailed,
         "QEMU of \(name) did not start as it should: \(error)"
-          + (complaint.isEmpty ? "" : " (\(complaint))"))
+          + (complaint.map { " (\($0))" } ?? ""))
     }
   }
 
@@ -178,6 +184,21 @@ extension Machine {
     return HeldTap(tap)
   }
 
+  /// Ends QEMUs of this VM that no record knows: those that a daemon had launched when it died.
+  ///
+  /// They are found in the VM's own control group, where nobody else is.
+  func endStrays() async throws {
+    let path = context.configuration.controlGroup + "/" + record.uid
+    guard let group = try context.groups?.group(at: path) else { return }
+    for pid in try group.processes() {
+      logger.warning("ending a QEMU that is in no record", metadata: ["pid": "\(pid)"])
+      guard let identity = try? ProcessIdentity.of(pid: pid) else { continue }
+      await Self.end(identity)
+    }
+    // One that still counts as busy is used again.
+    try? group.remove()
+  }
+
   private static func end(_ identity: ProcessIdentity) async {
     guard let process = try? ProcessHandle(opening: identity) else { return }
     try? process.signal(SIGKILL)
@@ -210,6 +231,9 @@ extension Machine {
     do {
       return try await guarded(running)
     } catch {
+      // It may have taken the VM before something else failed: it must not sleep through a detour that the
+      // daemon does not know.
+      _ = try? await context.sentry.request(.forget(name: name))
       logger.warning("the sentry cannot guard the VM", metadata: ["error": "\(error)"])
       await noteFailure(code: "unguarded", message: "\(name) cannot be put to sleep: \(error)")
       return running
@@ -272,12 +296,15 @@ extension Machine {
   }
 
   /// Entrusts an awake VM to the sentry as if it had just started; when that fails the VM goes on, and is
-  /// not put to sleep.
-  func guardAnew(_ running: RunningMachine) async {
-    _ = try? await context.sentry.request(.forget(name: name))
-    let new = await guardedIfPossible(running)
-    if case .awake(let current) = state, current.process.identity == running.process.identity {
-      enter(.awake(new))
+  /// not put to sleep. An order of its own: no other may count on the old detour tap meanwhile.
+  func guardAnew() async {
+    await inOrder {
+      guard case .awake(let running) = state else { return }
+      _ = try? await context.sentry.request(.forget(name: name))
+      let new = await guardedIfPossible(running)
+      if case .awake(let current) = state, current.process.identity == running.process.identity {
+        enter(.awake(new))
+      }
     }
   }
 }

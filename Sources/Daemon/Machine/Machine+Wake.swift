@@ -54,12 +54,13 @@ extension Machine {
     do {
       try await running.monitor.cont()
       let continued = ContinuousClock.now
-      let netlink = try RouteNetlink()
       var held = 0
-      // With the sentry gone, what came in since its death waits in the detour tap.
-      if await !context.sentry.isUp { held += running.lines?.drainIntoGuest() ?? 0 }
-      try running.detour.release(netlink)
-      if await !context.sentry.isUp { held += running.lines?.drainIntoGuest() ?? 0 }
+      if running.detour.isPossible {
+        // Without a sentry that could be asked, what came in since its death waits in the detour tap.
+        held += running.lines?.drainIntoGuest() ?? 0
+        try running.detour.release(RouteNetlink())
+        held += running.lines?.drainIntoGuest() ?? 0
+      }
       guard try await running.monitor.queryStatus() == .running else { return false }
       await finishWaking(
         running,
@@ -75,6 +76,15 @@ extension Machine {
         code: DaemonError.Code.wakeFailed.rawValue,
         message: "\(name) does not continue yet (\(error)); its frames are held, trying on")
       return false
+    }
+  }
+
+  /// As ``wakeWithoutSentry(_:cause:)``, until it succeeds, QEMU is dead, or another task has done it.
+  func wakeByOwnHands(_ running: RunningMachine, cause: WakeCause) async {
+    var delay = Duration.milliseconds(200)
+    while running.process.identity.isAlive, await !wakeWithoutSentry(running, cause: cause) {
+      try? await Task.sleep(for: delay)
+      delay = min(delay * 2, .seconds(2))
     }
   }
 
@@ -136,10 +146,14 @@ extension Machine {
           "droppedFrames": "\(outcome.droppedFrames)",
           "answeredFrames": "\(outcome.answeredFrames)",
         ])
-      Task { await self.stepClock() }
+      stepClockSoon()
       Task { await self.recordWorkingSet(running) }
     case .fallingAsleep, .awake, .stopped, .starting, .failed: return
     }
+  }
+
+  func stepClockSoon() {
+    Task { await self.stepClock() }
   }
 
   /// The guest slept and its clock with it: tell it what time it is (qemu-ga's guest-set-time).

@@ -43,6 +43,10 @@ actor Machine {
   /// An automatic sleep that failed is not tried again before this.
   var nextAutomaticSleep = ContinuousClock.now
   var workingSet: WorkingSet?
+  /// When a new sentry last took the sleeping VM over from one that had died.
+  var resumedGuardAt: ContinuousClock.Instant?
+  /// What is being done about a sentry that came back.
+  var sentryWork: Task<Void, Never>?
 
   private var exclusive = false
   private var waiting: [CheckedContinuation<Void, Never>] = []
@@ -169,6 +173,11 @@ actor Machine {
     } catch {
       logger.warning("cannot journal \(step.failpoint)", metadata: ["error": "\(error)"])
     }
+    context.configuration.failpoints.reach(step.failpoint)
+  }
+
+  /// Gives a test the chance to kill the daemon at this step.
+  func reach(_ step: StartStep) {
     context.configuration.failpoints.reach(step.failpoint)
   }
 

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import LinuxProcess
 import LinuxSystem
@@ -15,6 +16,9 @@ actor SentrySupervisor {
     case down(String)
     case notice(SentryNotice)
   }
+
+  /// How long a sentry gets to answer what costs it nothing.
+  private static let patience = Duration.seconds(3)
 
   private let configuration: DaemonConfiguration
   private let directory: StateDirectory
@@ -79,16 +83,26 @@ actor SentrySupervisor {
         await connection.readNotices { sink.yield($0) }
         sink.finish()
       }
-      let answer = try await connection.request(.hello(version: SentryProtocol.version))
+      let answer = try await greet(connection)
       guard case .welcome(let pid, let machines) = answer else {
         throw SentryError(.refused, "the sentry does not speak this daemon's protocol")
       }
       self.connection = connection
       processID = pid
       group.addTask {
+        var silences = 0
         while !Task.isCancelled {
           try await Task.sleep(for: .seconds(SentryProtocol.heartbeatSeconds))
-          _ = try? await connection.request(.heartbeat, deadline: .seconds(5))
+          do {
+            _ = try await connection.request(.heartbeat, deadline: Self.patience)
+            silences = 0
+          } catch let error as SentryError where error.code == .silent {
+            // Once may be this process's own fault, if it was stopped for a while.
+            silences += 1
+            if silences == 2 { await self.endSilentSentry() }
+          } catch {
+            continue
+          }
         }
       }
       await report(.up(connection, machines, restarted: restarted))
@@ -97,6 +111,31 @@ actor SentrySupervisor {
     }
     self.connection = nil
     if !Task.isCancelled { await report(.down("the sentry has ended")) }
+  }
+
+  private func greet(_ connection: SentryConnection) async throws -> SentryReply.Body {
+    do {
+      return try await connection.request(
+        .hello(version: SentryProtocol.version), deadline: Self.patience)
+    } catch let error as SentryError where error.code == .silent {
+      endSilentSentry()
+      throw error
+    }
+  }
+
+  /// A sentry that hangs guards nobody, and keeps monitors and addresses from its successor.
+  private func endSilentSentry() {
+    do {
+      let identity = try JSONDecoder().decode(
+        ProcessIdentity.self,
+        from: Data(try KernelFile.bytes(directory.sentryProcess, limit: 4096)))
+      logger.error("the sentry does not answer; ending it", metadata: ["pid": "\(identity.pid)"])
+      try ProcessHandle(opening: identity).signal(SIGKILL)
+    } catch {
+      logger.error("a silent sentry cannot be ended", metadata: ["error": "\(error)"])
+    }
+    // Whatever it is, the next one listens elsewhere.
+    unlink(directory.sentrySocket)
   }
 
   private func connectOrStart() async throws -> (SentryConnection, restarted: Bool) {
@@ -134,6 +173,7 @@ actor SentrySupervisor {
           ],
           credentials: credentials))
       starts += 1
+      try? JSONEncoder().encode(identity).write(to: URL(filePath: directory.sentryProcess))
       logger.info("started a sentry", metadata: ["pid": "\(identity.pid)"])
       Task { await Self.reap(identity) }
     } catch {

@@ -30,6 +30,9 @@ public struct Detour: Sendable, Hashable {
     self.detourTap = detourTap
   }
 
+  /// Whether there is a tap that frames could be taken from: a VM without a network has none.
+  public var isPossible: Bool { machineTap != 0 }
+
   /// Lays the way from the sentry into the network, and the place where the switch will hang. Idempotent.
   public func prepare(_ netlink: borrowing RouteNetlink) throws(LinuxError) {
     try netlink.addClsact(detourTap)
