@@ -36,7 +36,7 @@ import Testing
       -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
       -name guest=guest-1,debug-threads=on
       -uuid \(machine.uuid.uuidString.lowercased())
-      -machine pc-q35-10.0,memory-backend=ram0,aux-ram-share=on,smm=off,vmport=off,graphics=off,dump-guest-core=off,mem-merge=off
+      -machine pc-q35-10.0,memory-backend=ram0,aux-ram-share=on,smm=off,vmport=off,graphics=off,dump-guest-core=off,mem-merge=off,hpet=off
       -accel tcg,thread=multi,tb-size=64
       -cpu qemu64-v1,cx16=on,lahf-lm=on,popcnt=on,ssse3=on,sse4.1=on,sse4.2=on,aes=on,pclmulqdq=on,invtsc=off,enforce=on
       -smp cpus=2,sockets=1,cores=2,threads=1,maxcpus=2
