@@ -28,6 +28,7 @@ public actor Host: HostService, Service {
   /// How long VMs sleep on behind an engaged detour without a sentry.
   private static let sentryAbsenceLimit = Duration.seconds(5)
   private var recovered = false
+  private var ending = false
   private var recoveryWaiters: [CheckedContinuation<Void, Never>] = []
 
   /// Claims the state directory and reads the inventory. VMs are looked after once ``run()`` is called.
@@ -72,6 +73,9 @@ public actor Host: HostService, Service {
       try? await gracefulShutdown()
       group.cancelAll()
       sink.finish()
+      // A recovery that was cut short never ends: nobody shall wait for it.
+      ending = true
+      resumeRecoveryWaiters()
     }
     for watcher in watchers.values { watcher.cancel() }
     ServiceNotification().send("STOPPING=1")
@@ -79,7 +83,7 @@ public actor Host: HostService, Service {
 
   private func sendHeartbeatsToServiceManager() async {
     let notification = ServiceNotification()
-    await untilRecovered()
+    guard await untilRecovered() else { return }
     notification.send("READY=1")
     guard let interval = notification.watchdogInterval else { return }
     while !Task.isCancelled {
@@ -142,6 +146,10 @@ public actor Host: HostService, Service {
     }
     recovered = true
     for machine in machines.values { watch(machine) }
+    resumeRecoveryWaiters()
+  }
+
+  private func resumeRecoveryWaiters() {
     for waiter in recoveryWaiters { waiter.resume() }
     recoveryWaiters.removeAll()
   }
@@ -163,9 +171,16 @@ public actor Host: HostService, Service {
     watchers[machine.name] = Task { await machine.watchIdleness() }
   }
 
-  /// Orders wait until the daemon knows how its VMs are.
-  private func untilRecovered() async {
-    if !recovered { await withCheckedContinuation { recoveryWaiters.append($0) } }
+  /// Orders wait until the daemon knows how its VMs are. False when it ends before that.
+  private func untilRecovered() async -> Bool {
+    if !recovered, !ending { await withCheckedContinuation { recoveryWaiters.append($0) } }
+    return recovered
+  }
+
+  private func requireRecovered() async throws {
+    guard await untilRecovered() else {
+      throw APIError(.unavailable, "the daemon is stopping", intact: "all virtual machines go on")
+    }
   }
 
   // MARK: - HostService
@@ -195,7 +210,7 @@ public actor Host: HostService, Service {
   }
 
   public func create(_ request: CreateRequest) async throws -> VirtualMachine {
-    await untilRecovered()
+    try await requireRecovered()
     var request = try request.validated()
     if !request.networks.isEmpty, request.networks[0].macAddress == nil {
       request.networks[0].macAddress = "\(MACAddress.randomLocallyAdministered())"
@@ -283,7 +298,7 @@ public actor Host: HostService, Service {
   }
 
   private func settledMachine(_ name: String) async throws -> Machine {
-    await untilRecovered()
+    try await requireRecovered()
     return try machine(name)
   }
 
