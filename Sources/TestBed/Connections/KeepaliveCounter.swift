@@ -15,6 +15,9 @@ public final class KeepaliveCounter: Sendable {
     public var answered = 0
     /// Probes so recent that their answer may still come; they are in ``sent``.
     public var open = 0
+
+    /// Nothing yet.
+    public init() {}
   }
 
   private struct Flow {

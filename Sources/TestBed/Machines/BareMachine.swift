@@ -1,4 +1,6 @@
 import Glibc
+import LinuxSystem
+import QEMU
 
 /// A guest under a QEMU that the lab starts itself, without Dormouse: to try the guest image, and as a
 /// baseline.
@@ -9,37 +11,69 @@ public final class BareMachine: Sendable {
   public let monitor: String
   /// The path of the guest agent's port.
   public let agent: String
+  /// How it was started; another QEMU started alike is the same machine.
+  let setup: Setup
 
-  /// Starts QEMU with software emulation; see ``Guest/waitUntilUp(from:within:)``.
-  public init(
+  struct Setup: Sendable {
+    let guest: Guest
+    let network: LabNetwork
+    /// Of the machine's own. Its tap outlives its QEMU.
+    let directory: String
+    let tap: String
+    let memoryMegabytes: Int
+    let extraArguments: [String]
+  }
+
+  /// Starts QEMU with software emulation and the processor that Dormouse gives its guests; see
+  /// ``Guest/waitUntilUp(from:within:)``.
+  public convenience init(
     _ guest: Guest, on network: LabNetwork, in lab: Lab, memoryMegabytes: Int = 512,
     extraArguments: [String] = []
   ) async throws {
-    self.guest = guest
     let directory = try lab.makeDirectory("bare-\(guest.name)-")
-    monitor = directory + "/qmp"
-    agent = directory + "/agent"
     let tap = "bare\(Lab.nextNumber())"
     try await network.host.run("ip", "tuntap", "add", tap, "mode", "tap")
     try await network.host.run("ip", "link", "set", tap, "master", network.bridge, "up")
     TestFailureLog.add(directory + "/console.log")
+    try await self.init(
+      Setup(
+        guest: guest, network: network, directory: directory, tap: tap,
+        memoryMegabytes: memoryMegabytes, extraArguments: extraArguments))
+  }
+
+  /// Starts QEMU.
+  ///
+  /// - Parameter incoming: on top of the setup's arguments.
+  init(_ setup: Setup, incoming: [String] = []) async throws {
+    self.setup = setup
+    guest = setup.guest
+    monitor = setup.directory + "/qmp"
+    agent = setup.directory + "/agent"
     process = try await LabProcess(
-      [
-        "/usr/bin/qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
-        "-cpu", "max", "-smp", "1", "-m", "\(memoryMegabytes)", "-nodefaults",
-        "-display", "none", "-serial", "file:\(directory)/console.log",
-        "-kernel", guest.image.kernel, "-initrd", guest.image.initrd,
-        "-append", guest.kernelArguments,
-        "-drive", "if=none,id=disk,file=\(guest.disk.path),format=qcow2",
-        "-device", "virtio-blk-pci,drive=disk",
-        "-netdev", "tap,id=net,ifname=\(tap),script=no,downscript=no",
-        "-device", "virtio-net-pci,netdev=net,romfile=,mac=\(guest.addresses.macAddress)",
-        "-device", "virtio-serial-pci",
-        "-chardev", "socket,id=agent,path=\(agent),server=on,wait=off",
-        "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-        "-qmp", "unix:\(monitor),server=on,wait=off",
-      ] + extraArguments,
-      in: network.host, log: directory + "/qemu.log")
+      ["/usr/bin/qemu-system-x86_64"] + Self.arguments(setup, monitor: monitor, agent: agent)
+        + setup.extraArguments + incoming,
+      in: setup.network.host, log: setup.directory + "/qemu.log")
+  }
+
+  private static func arguments(_ setup: Setup, monitor: String, agent: String) -> [String] {
+    let guest = setup.guest
+    return [
+      "-machine", "q35,memory-backend=ram0", "-accel", "tcg,thread=multi,tb-size=64",
+      "-cpu", Accelerator.tcg.defaultCPUModel, "-smp", "1",
+      "-m", "\(setup.memoryMegabytes)",
+      "-object", "memory-backend-memfd,id=ram0,share=on,size=\(setup.memoryMegabytes)M",
+      "-nodefaults", "-display", "none", "-serial", "file:\(setup.directory)/console.log",
+      "-kernel", guest.image.kernel, "-initrd", guest.image.initrd,
+      "-append", guest.kernelArguments,
+      "-drive", "if=none,id=disk,file=\(guest.disk.path),format=qcow2",
+      "-device", "virtio-blk-pci,drive=disk",
+      "-netdev", "tap,id=net,ifname=\(setup.tap),script=no,downscript=no",
+      "-device", "virtio-net-pci,netdev=net,romfile=,mac=\(guest.addresses.macAddress)",
+      "-device", "virtio-serial-pci",
+      "-chardev", "socket,id=agent,path=\(agent),server=on,wait=off",
+      "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+      "-qmp", "unix:\(monitor),server=on,wait=off",
+    ]
   }
 
   /// Ends QEMU at once.

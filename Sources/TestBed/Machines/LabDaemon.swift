@@ -89,6 +89,14 @@ public actor LabDaemon {
   public nonisolated func dormouse(_ words: String..., deadline: Duration = .seconds(120))
     async throws -> String
   {
+    try await dormouse(words, deadline: deadline)
+  }
+
+  /// As above, for a command made elsewhere.
+  @discardableResult
+  public nonisolated func dormouse(_ words: [String], deadline: Duration = .seconds(120))
+    async throws -> String
+  {
     guard let subcommand = words.first else {
       throw TestBedError(code: .malformed, message: "dormouse needs a subcommand")
     }

@@ -1,0 +1,160 @@
+import FoundationEssentials
+import TestBed
+
+/// What the benchmark found, and whether that is good enough.
+struct BenchSleepResult {
+  let asleep: BenchPlace.Asleep
+  let paused: Quantiles
+  let saved: BenchPlace.Saved
+
+  private let delays: Quantiles
+  private let full: [BenchPlace.Round]
+
+  init(asleep: BenchPlace.Asleep, paused: [Double], saved: BenchPlace.Saved) {
+    self.asleep = asleep
+    self.paused = Quantiles(paused)
+    self.saved = saved
+    delays = Quantiles(asleep.rounds.map(\.delay))
+    full = asleep.rounds.filter(\.isFull)
+  }
+
+  // MARK: - Figures
+
+  private var restore: Quantiles { Quantiles(saved.delays) }
+  private var speedup: Double { restore.p50 / delays.p50 }
+
+  /// By the daemon's own account, and by what the control group of QEMU has lost; of the sleeps for which
+  /// all of the touched memory was in memory.
+  private var reportedFraction: Quantiles {
+    Quantiles(full.map { Double($0.sleep.releasedBytes) / Double($0.sleep.touchedBytes) })
+  }
+  private var groupFraction: Quantiles {
+    Quantiles(full.map { Double($0.groupFall) / Double($0.sleep.touchedBytes) })
+  }
+  /// The lesser of the two counts.
+  private var releasedFraction: Double { min(reportedFraction.p50, groupFraction.p50, 1) }
+  private var availableFraction: Double {
+    Quantiles(full.map { Double($0.availableGrowth) / Double($0.sleep.touchedBytes) }).p50
+  }
+  private var firstFrameToContinue: Quantiles {
+    Quantiles(asleep.rounds.compactMap(\.wake.firstFrameToContinueSeconds))
+  }
+
+  /// One sentence for each promise that does not hold.
+  var failures: [String] {
+    var failures: [String] = []
+    let unanswered = asleep.keepalives.sent - asleep.keepalives.answered
+    if unanswered > 0 {
+      failures.append("\(unanswered) of \(asleep.keepalives.sent) keepalives were not answered")
+    }
+    if asleep.keepalives.sent == 0 { failures.append("no keepalive was sent") }
+    if asleep.connectionsLost > 0 {
+      failures.append("\(asleep.connectionsLost) of \(asleep.connections) connections were lost")
+    }
+    if !(releasedFraction >= 0.97) {
+      failures.append("\(percent(releasedFraction)) of the memory was released, not 97 %")
+    }
+    if !(speedup >= 20) {
+      failures.append(
+        "waking is \(decimal(speedup, 1)) times as fast as restoring, not 20 times")
+    }
+    return failures
+  }
+
+  // MARK: - Text
+
+  var text: String {
+    """
+    A guest of 512 MiB with \(BenchPlace.touchedMegabytes) MiB touched; \
+    \(asleep.rounds.count) sleeps, \(saved.delays.count) saves.
+
+    From sending on an idle connection to the reply
+      asleep in swap     p50 \(milliseconds(delays.p50)), p95 \(milliseconds(delays.p95)), \
+    longest \(milliseconds(delays.maximum))
+      only paused        p50 \(milliseconds(paused.p50)), p95 \(milliseconds(paused.p95)) \
+    (the floor; nothing released)
+      saved to a file    p50 \(milliseconds(restore.p50)), from \(milliseconds(restore.minimum)) to \
+    \(milliseconds(restore.maximum))
+      waking is \(decimal(speedup, 1)) times as fast as restoring, and \
+    \(milliseconds(delays.p50 - paused.p50)) above the floor
+      first frame seen to "cont" sent   p50 \(milliseconds(firstFrameToContinue.p50))
+
+    Memory, as the host sees it (\(full.count) sleeps with all of it in memory before)
+      released           \(percent(reportedFraction.p50)) of the touched memory, \
+    \(percent(reportedFraction.minimum)) at least
+      control group      fell by \(percent(groupFraction.p50)) of it
+      MemAvailable       grew by \(percent(availableFraction)) of it
+      falling asleep     p50 \(milliseconds(Quantiles(full.map(\.sleep.durationSeconds)).p50)); \
+    saving to a file \(milliseconds(Quantiles(saved.saveSeconds).p50))
+
+    Keepalives answered  \(asleep.keepalives.answered) of \(asleep.keepalives.sent), \
+    \(asleep.asleepKeepalives.answered) of them while asleep
+    Connections lost     \(asleep.connectionsLost) of \(asleep.connections)
+    """
+  }
+
+  // MARK: - JSON
+
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    return String(decoding: try encoder.encode(figures), as: UTF8.self)
+  }
+
+  /// All of the benchmark's figures. The first eleven are part of the interface of `make bench-sleep`.
+  private struct Figures: Encodable {
+    let wakeP50Seconds: Double
+    let wakeP95Seconds: Double
+    let wakeMaxSeconds: Double
+    let pausedP50Seconds: Double
+    let saveRestoreP50Seconds: Double
+    let speedup: Double
+    let releasedFraction: Double
+    let packetToContinueP50Seconds: Double
+    let keepalivesSent: Int
+    let keepalivesAnswered: Int
+    let connectionsLost: Int
+
+    let rounds: Int
+    let failedSleeps: Int
+    let keepalivesAnsweredAsleep: Int
+    let keepalivesSentAsleep: Int
+    let packetToContinueP95Seconds: Double
+    let pausedP95Seconds: Double
+    let prefetchedBytesP50: Double
+    let releasedBytesP50: Double
+    let releasedFractionByAvailable: Double
+    let releasedFractionByGroup: Double
+    let releasedFractionMin: Double
+    let saveRestoreMaxSeconds: Double
+    let saveRestoreMinSeconds: Double
+    let saveRestoreRounds: Int
+    let saveSecondsP50: Double
+    let sleepP50Seconds: Double
+    let wakeTotalP50Seconds: Double
+  }
+
+  private var figures: Figures {
+    Figures(
+      wakeP50Seconds: delays.p50, wakeP95Seconds: delays.p95, wakeMaxSeconds: delays.maximum,
+      pausedP50Seconds: paused.p50, saveRestoreP50Seconds: restore.p50, speedup: speedup,
+      releasedFraction: releasedFraction,
+      packetToContinueP50Seconds: firstFrameToContinue.p50,
+      keepalivesSent: asleep.keepalives.sent, keepalivesAnswered: asleep.keepalives.answered,
+      connectionsLost: asleep.connectionsLost,
+      rounds: asleep.rounds.count, failedSleeps: asleep.failedSleeps,
+      keepalivesAnsweredAsleep: asleep.asleepKeepalives.answered,
+      keepalivesSentAsleep: asleep.asleepKeepalives.sent,
+      packetToContinueP95Seconds: firstFrameToContinue.p95, pausedP95Seconds: paused.p95,
+      prefetchedBytesP50: Quantiles(asleep.rounds.map { Double($0.wake.prefetchedBytes) }).p50,
+      releasedBytesP50: Quantiles(full.map { Double($0.sleep.releasedBytes) }).p50,
+      releasedFractionByAvailable: availableFraction,
+      releasedFractionByGroup: groupFraction.p50,
+      releasedFractionMin: reportedFraction.minimum,
+      saveRestoreMaxSeconds: restore.maximum, saveRestoreMinSeconds: restore.minimum,
+      saveRestoreRounds: saved.delays.count,
+      saveSecondsP50: Quantiles(saved.saveSeconds).p50,
+      sleepP50Seconds: Quantiles(full.map(\.sleep.durationSeconds)).p50,
+      wakeTotalP50Seconds: Quantiles(asleep.rounds.map(\.wake.totalSeconds)).p50)
+  }
+}
