@@ -2,10 +2,12 @@
 #include "CLinuxMemory.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 // System call numbers that older headers lack; the same on all architectures.
@@ -60,6 +62,12 @@ int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int
   *is_major = S_ISBLK(status.st_mode) ? major(status.st_rdev) : 0;
   *is_minor = S_ISBLK(status.st_mode) ? minor(status.st_rdev) : 0;
   return 0;
+}
+
+int dormouse_is_hugetlbfs(int fd) {
+  struct statfs system;
+  if (fstatfs(fd, &system) != 0) return -1;
+  return system.f_type == HUGETLBFS_MAGIC;
 }
 
 size_t dormouse_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }

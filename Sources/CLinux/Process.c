@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -28,6 +30,7 @@
 #define SYS_pidfd_getfd 438
 #endif
 
+#define CLOSE_RANGE_UNSHARE_FLAG 2u
 #define CLOSE_RANGE_CLOEXEC_FLAG 4u
 #define P_PIDFD_TYPE 3
 
@@ -60,16 +63,17 @@ ssize_t dormouse_readlink(const char *path, void *buffer, size_t capacity) {
 
 long dormouse_clock_ticks(void) { return sysconf(_SC_CLK_TCK); }
 
-// ---- Launching. Between fork and exec only async-signal-safe calls are made: other threads of the parent
-// may have held any lock of the C library at the moment of the fork.
+// ---- Launching. Between clone and exec only async-signal-safe calls are made: other threads of the parent
+// may have held any lock of the C library at that moment.
 
-struct launch_failure {
+// From the child to its parent; step 0 says that the child's table of descriptors is its own.
+struct launch_message {
   int step;
   int error;
 };
 
-static void give_up(int report, int step) {
-  struct launch_failure failure = {step, errno};
+_Noreturn static void give_up(int report, int step) {
+  struct launch_message failure = {step, errno};
   ssize_t ignored = write(report, &failure, sizeof failure);
   (void)ignored;
   _exit(127);
@@ -131,8 +135,32 @@ static int limit_capabilities(uint64_t kept) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
+// A copy of each of the parent's descriptors in every child would mean that what the parent closes is not
+// closed until that child's exec, and that a tap, say, stays busy. So the child is born with the parent's
+// own table and takes a copy of it that leaves out, or at once drops, what it is not given.
+static int keep_only_sources(const struct dormouse_launch *launch, int report) {
+  size_t count = launch->descriptor_count + 1;
+  int kept[count];
+  for (size_t index = 0; index < count; index++) {
+    int number = index == 0 ? report : launch->sources[index - 1];
+    size_t place = index;
+    for (; place > 0 && kept[place - 1] > number; place--) kept[place] = kept[place - 1];
+    kept[place] = number;
+  }
+  unsigned end = (unsigned)kept[count - 1] + 1;
+  if (syscall(SYS_close_range, end, UINT_MAX, CLOSE_RANGE_UNSHARE_FLAG) != 0) return -1;
+  unsigned next = 0;
+  for (size_t index = 0; index < count; index++) {
+    if (kept[index] < 0) continue;
+    unsigned number = (unsigned)kept[index];
+    if (number > next && syscall(SYS_close_range, next, number - 1, 0u) != 0) return -1;
+    if (number >= next) next = number + 1;
+  }
+  return 0;
+}
+
 static int arrange_descriptors(const struct dormouse_launch *launch, int *report) {
-  // Everything closes at exec, except what is put in place with dup2 below.
+  // What is left closes at exec, except what is put in place with dup2 below.
   if (syscall(SYS_close_range, 0u, UINT_MAX, CLOSE_RANGE_CLOEXEC_FLAG) != 0) return -1;
 
   int floor = 3;
@@ -160,7 +188,12 @@ static int arrange_descriptors(const struct dormouse_launch *launch, int *report
   return 0;
 }
 
-static void run_child(const struct dormouse_launch *launch, int report) {
+_Noreturn static void run_child(const struct dormouse_launch *launch, int report) {
+  if (keep_only_sources(launch, report) != 0) give_up(report, dormouse_launch_descriptors);
+  const struct launch_message separate = {0, 0};
+  ssize_t ignored = write(report, &separate, sizeof separate);
+  (void)ignored;
+
   reset_signal_actions();
   sigset_t none;
   sigemptyset(&none);
@@ -186,6 +219,16 @@ static void run_child(const struct dormouse_launch *launch, int report) {
   give_up(report, dormouse_launch_execute);
 }
 
+// Waits for the child's next message. 0 when there is none: it got to exec, or has died.
+static int next_message(int report, int pidfd, struct launch_message *message) {
+  struct pollfd sources[2] = {{.fd = report, .events = POLLIN}, {.fd = pidfd, .events = POLLIN}};
+  int ready;
+  do ready = poll(sources, 2, -1);
+  while (ready == -1 && errno == EINTR);
+  if (ready == -1 || sources[0].revents == 0) return 0;
+  return dormouse_read(report, message, sizeof *message) == (ssize_t)sizeof *message;
+}
+
 pid_t dormouse_launch(const struct dormouse_launch *launch, int *step, int *error) {
   *step = dormouse_launch_prepare;
   int ends[2];
@@ -198,31 +241,31 @@ pid_t dormouse_launch(const struct dormouse_launch *launch, int *step, int *erro
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t child = fork();
-  if (child == 0) {
-    close(ends[0]);
-    run_child(launch, ends[1]);
-  }
+  int pidfd = -1;
+  pid_t child =
+      (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PIDFD | SIGCHLD, NULL, &pidfd, NULL, NULL);
+  if (child == 0) run_child(launch, ends[1]);
   *error = errno;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  close(ends[1]);
   if (child == -1) {
     close(ends[0]);
+    close(ends[1]);
     return -1;
   }
 
-  struct launch_failure failure;
-  ssize_t count = dormouse_read(ends[0], &failure, sizeof failure);
+  // Until the child has a table of descriptors of its own, closing here would close there.
+  struct launch_message message = {.step = dormouse_launch_prepare, .error = EIO};
+  int separate = next_message(ends[0], pidfd, &message) && message.step == 0;
+  close(ends[1]);
+  int failed = !separate || next_message(ends[0], pidfd, &message);
   close(ends[0]);
-  if (count == 0) return child;
+  close(pidfd);
+  if (!failed) return child;
 
   int ignored;
   while (waitpid(child, &ignored, 0) == -1 && errno == EINTR) {
   }
-  *error = EIO;
-  if (count == (ssize_t)sizeof failure) {
-    *step = failure.step;
-    *error = failure.error;
-  }
+  *step = message.step;
+  *error = message.error;
   return -1;
 }

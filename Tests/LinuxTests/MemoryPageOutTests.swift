@@ -33,14 +33,16 @@ struct MemoryPageOutTests {
     let own = try ProcessHandle(opening: try ProcessIdentity.of(pid: getpid()))
     let descriptor = own.descriptor
     let addresses = mapping.addresses
-    try await onBlockingThread {
-      for _ in 0..<5 where try Residency.cachedBytes(of: memfd) > 0 {
+    // Again as long as the kernel declines pages, or something else on the host brings them back: when
+    // another swap area is turned off, all that lies there returns to memory.
+    try await untilTrue("it is paged out") {
+      try await onBlockingThread {
         try advise(descriptor, ranges: [addresses], .pageOut) { true }
+        return try Residency.cachedBytes(of: memfd) <= Self.tolerance
       }
     }
-    #expect(try Residency.cachedBytes(of: memfd) <= Self.tolerance)
     #expect(
-      try Residency.allocatedAndNotSwappedBytes(of: memfd) == Residency.cachedBytes(of: memfd))
+      try Residency.allocatedAndNotSwappedBytes(of: memfd) <= Self.tolerance)
     let cost = try ProcessMemory.of(pid: getpid())
     #expect(cost.swapBytes - cost.proportionalSwapBytes + Self.tolerance >= UInt64(size))
 
@@ -109,9 +111,9 @@ struct MemoryPageOutTests {
   }
 
   /// Polls for something that another process or the kernel is about to do.
-  private func untilTrue(_ what: String, _ condition: () throws -> Bool) async throws {
+  private func untilTrue(_ what: String, _ condition: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(20)
-    while try !condition() {
+    while try await !condition() {
       try #require(ContinuousClock.now < deadline, "waited in vain until \(what)")
       try await Task.sleep(for: .milliseconds(5))
     }

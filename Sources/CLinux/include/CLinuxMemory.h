@@ -32,5 +32,8 @@ ssize_t dormouse_pread(int fd, void *bytes, size_t count, uint64_t offset);
 int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int *on_minor,
                           unsigned int *is_major, unsigned int *is_minor);
 
+/// Whether a file lies on hugetlbfs: 1 or 0, or -1 with errno.
+int dormouse_is_hugetlbfs(int fd);
+
 /// Bytes per page.
 size_t dormouse_page_size(void);
