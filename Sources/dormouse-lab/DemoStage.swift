@@ -44,9 +44,9 @@ struct DemoStage: Sendable {
     }
 
     chapter("Somebody types in the SSH session")
-    let answer = try await ssh.run("uptime -p", within: .seconds(30))
+    let answer = try await ssh.run("echo here", within: .seconds(30))
     act.replySeconds = answer.delay.inSeconds
-    say("ssh> uptime -p")
+    say("ssh> echo here")
     say("\(answer.output)                    [reply after \(seconds(act.replySeconds))]")
     let page = try await http.get()
     say("GET / on the old HTTP connection: status \(page.status), \(seconds(page.delay.inSeconds))")
@@ -153,7 +153,7 @@ struct DemoStage: Sendable {
         + "Connections lost: \([act.sshLives, act.httpLives].count { !$0 }) of 2.")
 
     say("Somebody types in a third session, which has no keepalives and so still stands.")
-    async let answer = patientSession.run("uptime -p", within: .seconds(90))
+    async let answer = patientSession.run("echo here", within: .seconds(90))
     let restored = try await file.restore()
     act.replySeconds = try await answer.delay.inSeconds
     say("A new QEMU has read the file; reply after \(seconds(act.replySeconds)).")
