@@ -46,6 +46,8 @@ public struct Detour: Sendable, Hashable {
 
   /// From now on the guest's frames go to the sentry. Idempotent.
   public func engage(_ netlink: borrowing RouteNetlink) throws(LinuxError) {
+    // Whoever has removed the switch may have removed what it hangs on, and the way back, as well.
+    try prepare(netlink)
     if try isEngaged(netlink) { return }
     // A filter whose target is gone stays behind, and swallows every frame.
     try release(netlink)
