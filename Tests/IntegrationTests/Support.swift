@@ -19,19 +19,32 @@ final class Scene: Sendable {
   /// Asks the daemon.
   var api: DormouseClient { daemon.client }
 
-  fileprivate init(_ name: String) async throws {
+  private let stateFileSystem: String?
+
+  /// - Parameter stateMegabytes: the size of a file system of its own for the daemon's state, in RAM; nil
+  ///   for none.
+  fileprivate init(_ name: String, stateMegabytes: Int?) async throws {
     TestFailureLog.reset()
     lab = try Lab.current()
+    var stateFileSystem: String?
+    if let stateMegabytes {
+      let directory = try lab.makeDirectory("state")
+      try await Command.run(
+        "mount", "-t", "tmpfs", "-o", "mode=0755,size=\(stateMegabytes)M", "tmpfs", directory)
+      stateFileSystem = directory
+    }
+    self.stateFileSystem = stateFileSystem
     network = try await lab.makeNetwork()
     client = try await network.addClient()
     try await client.setDefaultKeepalive(Keepalive())
     keepalives = try await KeepaliveCounter(on: client)
-    daemon = try LabDaemon(on: network, in: lab)
+    daemon = try LabDaemon(
+      on: network, in: lab, stateDirectory: stateFileSystem.map { $0 + "/state" })
     TestFailureLog.add(daemon.stateDirectory + "/sentry.log")
     guest = try await Guest(name, on: network, in: lab)
   }
 
-  /// The scene of the suite that this test is in; see ``Testing/Trait/scene(_:memoryMegabytes:)``.
+  /// The scene of the suite that this test is in; see ``Testing/Trait/scene(_:memoryMegabytes:stateMegabytes:)``.
   static func current() throws -> Scene {
     guard let scene = shared else {
       throw TestBedError(code: .unprepared, message: "this test's suite has no scene")
@@ -114,29 +127,12 @@ final class Scene: Sendable {
       .split(separator: "\n").count { $0.contains("mirred") }
   }
 
-  /// What the VM's control group is charged with now, its page cache included, in bytes.
-  func groupUsage() async throws -> UInt64 {
-    guard let tap = try await machine().networks.first?.tap else {
-      throw TestBedError(code: .malformed, message: "\(name) has no tap")
+  /// The host's memory, and what the VM's control group takes of it.
+  func memory() async throws -> HostMemory {
+    guard let pid = try await machine().pid else {
+      throw TestBedError(code: .malformed, message: "\(name) has no QEMU")
     }
-    let group = lab.controlGroup + "/" + tap.dropFirst("dmt".count)
-    for file in [
-      "/sys/fs/cgroup/memory/\(group)/memory.usage_in_bytes",
-      "/sys/fs/cgroup/\(group)/memory.current",
-    ] {
-      guard let content = FileManager.default.contents(atPath: file) else { continue }
-      let digits = String(decoding: content, as: UTF8.self).prefix { $0.isNumber }
-      if let bytes = UInt64(digits) { return bytes }
-    }
-    throw TestBedError(
-      code: .unprepared, message: "\(name) has no memory control group named \(group)")
-  }
-
-  /// The names of the control groups of this daemon's machines.
-  func controlGroups() -> [String] {
-    ["/sys/fs/cgroup/memory/", "/sys/fs/cgroup/"].flatMap { root in
-      (try? FileManager.default.contentsOfDirectory(atPath: root + lab.controlGroup)) ?? []
-    }.filter { !$0.contains(".") && $0 != "tasks" && $0 != "notify_on_release" }
+    return try HostMemory.current(groupOf: pid)
   }
 
   /// Takes everything away and makes sure that nothing has stayed behind.
@@ -146,6 +142,8 @@ final class Scene: Sendable {
     let left = (try? await taps()) ?? []
     #expect(left.isEmpty, "taps stayed behind")
     network.remove()
+    // The sentry keeps its log open for some seconds more.
+    if let stateFileSystem { _ = try? await Command.run("umount", "--lazy", stateFileSystem) }
   }
 }
 
@@ -155,11 +153,13 @@ final class Scene: Sendable {
 ///   - memoryMegabytes: the guest's RAM; nil leaves it to the body to create and start the VM.
 ///   - arguments: for the daemon, on top of directories and control group.
 ///   - environment: for the daemon, such as failpoints.
+///   - stateMegabytes: the size of a file system of its own for the daemon's state; nil for none.
 func withScene(
   _ name: String, memoryMegabytes: Int? = 512, arguments: [String] = [],
-  environment: [String: String] = [:], _ body: (Scene) async throws -> Void
+  environment: [String: String] = [:], stateMegabytes: Int? = nil,
+  _ body: (Scene) async throws -> Void
 ) async throws {
-  let scene = try await Scene(name)
+  let scene = try await Scene(name, stateMegabytes: stateMegabytes)
   do {
     try await scene.daemon.start(arguments: arguments, environment: environment)
     if let memoryMegabytes { try await scene.boot(memoryMegabytes: memoryMegabytes) }
@@ -176,11 +176,14 @@ func withScene(
 struct SceneTrait: SuiteTrait, TestScoping {
   let name: String
   let memoryMegabytes: Int
+  let stateMegabytes: Int?
 
   func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
-    try await withScene(name, memoryMegabytes: memoryMegabytes) { scene in
+    try await withScene(
+      name, memoryMegabytes: memoryMegabytes, stateMegabytes: stateMegabytes
+    ) { scene in
       try await Scene.$shared.withValue(scene) { try await function() }
     }
   }
@@ -188,8 +191,10 @@ struct SceneTrait: SuiteTrait, TestScoping {
 
 extension Trait where Self == SceneTrait {
   /// One scene, with a guest of this name, for all tests of the suite: ``Scene/current()``.
-  static func scene(_ name: String, memoryMegabytes: Int = 512) -> Self {
-    SceneTrait(name: name, memoryMegabytes: memoryMegabytes)
+  static func scene(
+    _ name: String, memoryMegabytes: Int = 512, stateMegabytes: Int? = nil
+  ) -> Self {
+    SceneTrait(name: name, memoryMegabytes: memoryMegabytes, stateMegabytes: stateMegabytes)
   }
 }
 

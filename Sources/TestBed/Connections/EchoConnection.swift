@@ -32,6 +32,16 @@ public final class EchoConnection: Sendable {
     return delay
   }
 
+  /// Says that nothing more will be sent (shutdown(2)), and goes on receiving.
+  public func finishSending() throws { try stream.finishSending() }
+
+  /// Waits until the other side has closed, too.
+  ///
+  /// - Throws: ``TestBedError/Code/deadline``; what the kernel says when the connection was lost instead.
+  public func waitForEnd(within deadline: Duration) async throws {
+    try await stream.waitForEnd(within: deadline)
+  }
+
   /// Whether the connection stands, as far as the client's kernel knows.
   public func isOpen() async throws -> Bool { try await stream.isOpen() }
 }

@@ -70,6 +70,30 @@ final class Stream: Sendable {
     }
   }
 
+  /// Ends the sending direction of a socket.
+  func finishSending() throws {
+    try checked("end the sending to \(peer)", shutdown(output.rawValue, CInt(SHUT_WR)))
+  }
+
+  /// Waits for the end of what the peer sends, which must not be an error. What comes before it is
+  /// dropped.
+  func waitForEnd(within deadline: Duration) async throws {
+    try await onBlockingThread("stream") { [self] in
+      let clock = ContinuousClock()
+      let end = clock.now + deadline
+      var buffer = [UInt8](repeating: 0, count: 4_096)
+      while true {
+        guard clock.now < end, try waitReadable(end - clock.now) else {
+          throw TestBedError(
+            code: .deadline, message: "\(peer) did not close within \(deadline)")
+        }
+        let count = read(input.rawValue, &buffer, buffer.count)
+        if count == 0 { return }
+        if count < 0, errno != EINTR { throw lost("the connection to \(peer) is lost") }
+      }
+    }
+  }
+
   private var received: String {
     pending.withLock { String(decoding: $0.suffix(400), as: UTF8.self).debugDescription }
   }
