@@ -1,5 +1,5 @@
 import Glibc
-import LinuxMemory
+internal import LinuxMemory
 public import LinuxProcess
 import LinuxSystem
 
@@ -29,7 +29,8 @@ public struct GuestMemory: ~Copyable, Sendable {
   /// - Parameters:
   ///   - process: the QEMU process.
   ///   - expectedBytes: the VM's memory; what is found must be as large.
-  /// - Throws: ``SuspendError`` `.unpageable` with the reason when the VM's memory cannot be paged out.
+  /// - Throws: ``SuspendError`` `.unpageable` with the reason when the VM's memory cannot be paged out,
+  ///   `LinuxError` when the process has ended or cannot be looked into.
   public init(of process: borrowing ProcessHandle, expectedBytes: UInt64) throws {
     let pid = process.identity.pid
     let found = try MemoryMap.read(pid: pid).filter { mapping in
@@ -51,14 +52,15 @@ public struct GuestMemory: ~Copyable, Sendable {
       throw SuspendError(.unpageable, "QEMU no longer holds the memfd of the VM's memory")
     }
     var status = stat()
-    try checked(fstat(memory.rawValue, &status))
+    try checked("look at the VM's memory", fstat(memory.rawValue, &status))
     guard UInt64(status.st_size) == expectedBytes else {
       throw SuspendError(
         .unpageable,
         "the VM's memory is \(status.st_size) bytes where \(expectedBytes) were expected")
     }
-    // A memfd of huge pages has their size as its block size (hugetlbfs).
-    guard status.st_blksize <= sysconf(Int32(_SC_PAGESIZE)) else {
+    // By file system, not by block size: a memfd whose small pages the kernel may merge into large ones
+    // (transparent_hugepage/shmem_enabled) has a large block size too, and is swapped all the same.
+    guard try !HugePages.hold(memory.rawValue) else {
       throw SuspendError(
         .unpageable, "the VM's memory is in huge pages (hugetlbfs), which are never swapped")
     }
@@ -74,7 +76,7 @@ public struct GuestMemory: ~Copyable, Sendable {
 
   /// Devices that reach into guest memory behind the kernel's back, or whose memory the kernel cannot
   /// read: their VMs stay awake.
-  static func refuseUnpageableDevices(_ targets: [String]) throws(SuspendError) {
+  package static func refuseUnpageableDevices(_ targets: [String]) throws(SuspendError) {
     for target in targets {
       if target.hasPrefix("/dev/vfio/") || target.contains("[vfio-device]") {
         throw SuspendError(
@@ -94,7 +96,7 @@ public struct GuestMemory: ~Copyable, Sendable {
     for descriptor in descriptors where descriptor.target == memfdName {
       let candidate = try process.duplicateDescriptor(descriptor.number)
       var status = stat()
-      try checked(fstat(candidate.rawValue, &status))
+      try checked("look at a memfd of QEMU's", fstat(candidate.rawValue, &status))
       if status.st_ino == inode { return candidate }
     }
     return nil
@@ -112,7 +114,7 @@ public struct GuestMemory: ~Copyable, Sendable {
   }
 
   /// Translates offsets of the memfd into QEMU's addresses.
-  func addresses(of offsets: Range<UInt64>) -> [Range<UInt>] {
+  package func addresses(of offsets: Range<UInt64>) -> [Range<UInt>] {
     mappings.compactMap { mapping in
       let end = mapping.offset + UInt64(mapping.addresses.count)
       let covered = offsets.clamped(to: mapping.offset..<end)

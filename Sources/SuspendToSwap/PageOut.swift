@@ -1,5 +1,5 @@
 import Glibc
-import LinuxMemory
+package import LinuxMemory
 public import LinuxProcess
 import LinuxSystem
 
@@ -51,7 +51,8 @@ public struct PageOut: Sendable {
   ///   - process: its QEMU.
   ///   - group: the memory control group that QEMU runs in, where there is one.
   ///   - shouldContinue: asked between portions of 64 MiB; when false, paging stops.
-  /// - Throws: ``SuspendError`` `.swapFull`, `.interrupted`, `.declined`, or `.system`.
+  /// - Throws: ``SuspendError`` `.swapFull`, `.interrupted` or `.declined`; `LinuxError` when a system
+  ///   call fails. Part of the memory may be in swap then, which costs the VM some faults and nothing else.
   public static func run(
     _ memory: borrowing GuestMemory, of process: borrowing ProcessHandle,
     group: MemoryControlGroup?, shouldContinue: @Sendable () -> Bool
@@ -77,14 +78,7 @@ public struct PageOut: Sendable {
       if left == resident, passes > 1 { break }
       resident = left
     }
-    if Double(resident) > Double(touched) * goodEnough {
-      let swap = try SwapStatus.current()
-      if swap.freeBytes < min(resident, SwapRoom.reserveBytes) {
-        throw SuspendError(
-          .swapFull,
-          "swap ran full with \(resident >> 20) of \(touched >> 20) MiB of the VM still in memory")
-      }
-    }
+    try refuseFullSwap(try SwapStatus.current(), resident: resident, touched: touched)
 
     _ = try group?.dropSwapCache(shouldContinue: shouldContinue)
     guard shouldContinue() else {
@@ -115,6 +109,18 @@ public struct PageOut: Sendable {
           + "although swap has room")
     }
     return report
+  }
+
+  /// Tells a swap that ran full under way from pages that the kernel declined for other reasons.
+  package static func refuseFullSwap(
+    _ swap: SwapStatus, resident: UInt64, touched: UInt64
+  ) throws(SuspendError) {
+    guard Double(resident) > Double(touched) * goodEnough,
+      swap.freeBytes < min(resident, SwapRoom.reserveBytes)
+    else { return }
+    throw SuspendError(
+      .swapFull,
+      "swap ran full with \(resident >> 20) of \(touched >> 20) MiB of the VM still in memory")
   }
 
   /// Fetches a recorded working set ahead of the guest's faults; returns the bytes asked for.

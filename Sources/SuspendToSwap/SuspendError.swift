@@ -17,8 +17,6 @@ public struct SuspendError: Error, CustomStringConvertible, Sendable {
     public static let interrupted = Code(rawValue: "interrupted")
     /// The kernel kept too much of the VM in memory for the sleep to be worth it.
     public static let declined = Code(rawValue: "declined")
-    /// A system call failed.
-    public static let system = Code(rawValue: "system")
   }
 
   public let code: Code

@@ -6,9 +6,9 @@ public struct WorkingSet: Hashable, Sendable, Codable {
 
   /// Ranges closer than this are one: the kernel reads ahead that far anyway (`vm.page-cluster` is three,
   /// eight pages, by default).
-  static let mergeGap: UInt64 = 8 * 4096
+  package static let mergeGap: UInt64 = 8 * 4096
   /// The record's bound; what does not fit is fetched by faults.
-  static let maximumRanges = 4096
+  package static let maximumRanges = 4096
 
   public init(residentRanges: [Range<UInt64>]) {
     var merged: [Range<UInt64>] = []
