@@ -31,6 +31,10 @@ final class DaemonLink {
       throw LinuxError(code: .gone, message: "the daemon has closed the connection")
     }
     let request = try JSONDecoder().decode(SentryRequest.self, from: Data(received.bytes))
+    guard case .guardMachine = request.body else {
+      // What came with anything else closes here.
+      return Message(request: request, descriptors: [])
+    }
     return Message(request: request, descriptors: received.takeDescriptors())
   }
 

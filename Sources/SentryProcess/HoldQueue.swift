@@ -2,15 +2,17 @@
 ///
 /// Bounded: what finds no room is dropped and counted. TCP sends it again, and a VM wakes in tens of
 /// milliseconds, so the bound is for floods.
-final class HoldQueue {
-  static let maximumFrames = 1024
-  static let maximumBytes = 2 << 20
+package final class HoldQueue {
+  package static let maximumFrames = 1024
+  package static let maximumBytes = 2 << 20
 
-  private(set) var frames: [[UInt8]] = []
-  private(set) var bytes = 0
-  private(set) var dropped = 0
+  package private(set) var frames: [[UInt8]] = []
+  package private(set) var bytes = 0
+  package private(set) var dropped = 0
 
-  func append(_ frame: UnsafeRawBufferPointer) {
+  package init() {}
+
+  package func append(_ frame: UnsafeRawBufferPointer) {
     guard frames.count < Self.maximumFrames, bytes + frame.count <= Self.maximumBytes else {
       dropped += 1
       return

@@ -28,7 +28,7 @@ final class SentryServer {
   private var numbers: [String: UInt64] = [:]
   /// What was known of guests that were dismissed, 4 KiB each: a daemon that starts anew entrusts the same
   /// ones again, and they need not be learned from scratch.
-  private var acquaintances: [String: [UInt8]] = [:]
+  private var acquaintances: [String: (macAddress: String, header: [UInt8])] = [:]
   private static let acquaintanceLimit = 4096
   private var nextNumber: UInt64 = 1
   private var lastContact: UInt64
@@ -104,11 +104,11 @@ final class SentryServer {
       guard now >= until else { return }
       ward.lookingAwayUntil = nil
       // What passed meanwhile is unknown, and what is known may be stale.
-      while ward.learn(limit: 4096, discard: true, buffer: &buffer) == 4096 {}
+      ward.drain(discard: true, buffer: &buffer)
       ward.learner.invalidate(at: now)
       try? poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
-    } else if let lost = try? ward.tapWatch.statistics().dropped, lost > 0 {
-      ward.learner.invalidate(at: now)
+    } else {
+      ward.noticeLosses(at: now)
     }
     if ward.framesThisSecond * 2 > Ward.busyFramesPerSecond {
       ward.lookingAwayUntil = now + Ward.lookAway
@@ -119,15 +119,18 @@ final class SentryServer {
 
   // MARK: - Frames
 
-  private func readDetour(_ ward: Ward) {
-    for _ in 0..<Self.burst {
+  /// Returns how many frames there were, at most the limit.
+  @discardableResult
+  private func readDetour(_ ward: Ward, limit: Int = SentryServer.burst) -> Int {
+    for count in 0..<limit {
       let length = read(ward.detourTap.rawValue, &buffer, buffer.count)
-      guard length > 0 else { return }
+      guard length > 0 else { return count }
       let now = MonotonicClock.nowNanoseconds()
       buffer.withUnsafeBytes { bytes in
         take(UnsafeRawBufferPointer(rebasing: bytes[0..<length]), for: ward, at: now)
       }
     }
+    return limit
   }
 
   private func take(_ frame: UnsafeRawBufferPointer, for ward: Ward, at now: UInt64) {
@@ -201,9 +204,7 @@ final class SentryServer {
     }
     failpoints.reach(SentryStep.deciding.failpoint)
     // What the learner has caught by now is the sentry's own, if the VM was asleep.
-    if case .answering = ward.phase {
-      while ward.learn(limit: 4096, discard: true, buffer: &buffer) == 4096 {}
-    }
+    if case .answering = ward.phase { ward.drain(discard: true, buffer: &buffer) }
     var waking = Ward.Waking(
       hold: hold, cause: cause, flow: flow, firstSeen: firstSeen, continueSent: 0, continueID: 0,
       retryAt: 0, orders: order.map { [$0] } ?? [])
@@ -243,16 +244,9 @@ final class SentryServer {
   private func finishWaking(_ ward: Ward, _ waking: Ward.Waking) {
     let continued = MonotonicClock.nowNanoseconds()
     failpoints.reach(SentryStep.continued.failpoint)
-    for frame in waking.hold.frames { frame.withUnsafeBytes { ward.inject($0) } }
+    replay(waking.hold, to: ward)
     failpoints.reach(SentryStep.replayed.failpoint)
-    ward.phase = .learning
-    do {
-      try Detour.release(machineTap: ward.machine.tapIndex, netlink)
-    } catch {
-      // As long as the filter is there, the loop passes on what it delivers (`learning`): slow, not lost.
-      report("cannot take the detour of \(ward.machine.name) down: \(error)")
-    }
-    readDetour(ward)
+    letThrough(ward)
     failpoints.reach(SentryStep.released.failpoint)
     let outcome = WakeOutcome(
       cause: waking.cause, flow: waking.flow,
@@ -264,6 +258,23 @@ final class SentryServer {
     ward.answered = 0
     daemon?.notice(.awake(name: ward.machine.name, outcome))
     for order in waking.orders { daemon?.reply(order, .awake(outcome)) }
+  }
+
+  private func replay(_ hold: HoldQueue, to ward: Ward) {
+    for frame in hold.frames { frame.withUnsafeBytes { ward.inject($0) } }
+  }
+
+  /// From here on the guest's frames go to the guest, those that still are in the detour tap first.
+  private func letThrough(_ ward: Ward) {
+    ward.phase = .learning
+    do {
+      try Detour.release(machineTap: ward.machine.tapIndex, netlink)
+    } catch {
+      // As long as the filter is there, the loop passes on what it delivers (`learning`): slow, not lost.
+      report("cannot take the detour of \(ward.machine.name) down: \(error)")
+    }
+    // More than the tap's queue holds; what comes in later is the loop's.
+    readDetour(ward, limit: 4096)
   }
 
   private static func seconds(_ start: UInt64, _ end: UInt64) -> Double {
@@ -278,8 +289,11 @@ final class SentryServer {
       messages = try ward.monitor.receive()
     } catch {
       report("lost the monitor of \(ward.machine.name): \(error)")
+      // Should QEMU live on, this sentry can no longer wake the VM: what it holds waits in the VM's own tap
+      // for the daemon to continue it.
+      dismiss(ward)
       daemon?.notice(.monitorClosed(name: ward.machine.name))
-      return dismiss(ward)
+      return
     }
     for message in messages {
       switch (message, ward.phase) {
@@ -287,7 +301,8 @@ final class SentryServer {
         finishWaking(ward, waking)
       case (.reply(let id, .failure(let failure)), .waking(let waking))
       where id == waking.continueID:
-        report("QEMU does not continue \(ward.machine.name): \(failure)")
+        // QEMU's words, and perhaps its guest's: bounded, as they go to a log.
+        report("QEMU does not continue \(ward.machine.name): \(failure.description.prefix(200))")
       case (.event(let event), .answering) where event.name == "RESUME":
         wake(ward, cause: .outside, flow: nil, firstSeen: MonotonicClock.nowNanoseconds())
       default: continue
@@ -377,15 +392,16 @@ final class SentryServer {
     // The guest is paused: what the tap still shows is the last that it said, and the last that QEMU took
     // for it. A paused QEMU reads one more frame into a queue of its own, so the tap's being empty does
     // not say that the guest has seen everything; that no use was seen since the arming does.
-    while ward.learn(limit: 4096, discard: false, buffer: &buffer) == 4096 {}
+    ward.drain(discard: false, buffer: &buffer)
     let now = MonotonicClock.nowNanoseconds()
+    ward.noticeLosses(at: now)
     let obstacles = ward.learner.quiescence(at: now)
     let used = ward.learner.summary.framesOfUse != useBefore
-    guard !used, obstacles.isEmpty else {
+    guard !used, obstacles.isEmpty, ward.lookingAwayUntil == nil else {
       return refuse(
         id, .activity,
         "its traffic is not quiet: "
-          + (used ? "it was used just now" : Self.text(obstacles)))
+          + (used || obstacles.isEmpty ? "it was used just now" : Self.text(obstacles)))
     }
     ward.sentry.beginSleep()
     ward.cursors.table.generation += 1
@@ -451,8 +467,11 @@ final class SentryServer {
     let injector = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[3]))
     let tapWatch = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[4]))
     let cursors: CursorMemory
-    if let acquaintance = acquaintances.removeValue(forKey: machine.name), !machine.asleep {
-      cursors = try .renew(memory, acquaintance: acquaintance)
+    // A new machine may have an old one's name: what is known is of use only if it is the same guest.
+    if let known = acquaintances.removeValue(forKey: machine.name),
+      known.macAddress == machine.macAddress, !machine.asleep
+    {
+      cursors = try .renew(memory, acquaintance: known.header)
     } else {
       cursors = try CursorMemory(memory)
     }
@@ -468,15 +487,36 @@ final class SentryServer {
     wards[machine.name] = ward
     wardsByNumber[number] = ward
     numbers[machine.name] = number
-    try poll.add(ward.monitor.descriptor.rawValue, key: key(ward, .monitor))
-    try poll.add(ward.detourTap.rawValue, key: key(ward, .detour))
-    try poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+    do {
+      try poll.add(ward.monitor.descriptor.rawValue, key: key(ward, .monitor))
+      try poll.add(ward.detourTap.rawValue, key: key(ward, .detour))
+      try poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+    } catch {
+      remove(ward)
+      throw error
+    }
   }
 
+  /// Lets a machine go. Whoever takes it over finds no frame missing: what was held for it waits in its own
+  /// tap, and the detour is gone.
   private func dismiss(_ ward: Ward) {
-    if case .waking(let waking) = ward.phase {
+    switch ward.phase {
+    case .learning: break
+    case .holding(let hold, _), .answering(let hold):
+      replay(hold, to: ward)
+      letThrough(ward)
+    case .waking(let waking):
       for order in waking.orders { refuse(order, .unknownMachine, "the machine is gone") }
+      replay(waking.hold, to: ward)
+      letThrough(ward)
     }
+    remove(ward)
+    if acquaintances.count < Self.acquaintanceLimit {
+      acquaintances[ward.machine.name] = (ward.machine.macAddress, ward.cursors.acquaintance)
+    }
+  }
+
+  private func remove(_ ward: Ward) {
     poll.remove(ward.monitor.descriptor.rawValue)
     poll.remove(ward.detourTap.rawValue)
     poll.remove(ward.tapWatch.descriptor)
@@ -484,9 +524,6 @@ final class SentryServer {
       wardsByNumber[number] = nil
     }
     wards[ward.machine.name] = nil
-    if acquaintances.count < Self.acquaintanceLimit {
-      acquaintances[ward.machine.name] = ward.cursors.acquaintance
-    }
   }
 
   private func key(_ ward: Ward, _ kind: Kind) -> UInt64 {

@@ -132,4 +132,15 @@ final class Ward {
     framesThisSecond += count
     return count
   }
+
+  /// As ``learn(limit:discard:buffer:)`` for all that waits: several times what the socket can hold, and
+  /// not for ever should more come in than can be read.
+  func drain(discard: Bool, buffer: inout [UInt8]) {
+    learn(limit: 16_384, discard: discard, buffer: &buffer)
+  }
+
+  /// Frames that the learner's socket had no room for may have been the guest's: its cursors are void.
+  func noticeLosses(at now: UInt64) {
+    if let lost = try? tapWatch.statistics().dropped, lost > 0 { learner.invalidate(at: now) }
+  }
 }
