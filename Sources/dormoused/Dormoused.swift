@@ -76,14 +76,16 @@ struct Dormoused: AsyncParsableCommand {
       sentryBinary: try sentry ?? Self.siblingSentry(),
       controlGroup: controlGroup ?? Self.environment("DORMOUSE_CONTROL_GROUP") ?? "dormouse",
       idleProcessorShare: idlePercent / 100, failpoints: .fromEnvironment())
+    let group = try group.map(Self.groupNumber)
     do {
       let host = try await Host(configuration: configuration, logger: logger)
-      let web = WebServer(
-        service: host, socketPath: socket, group: try group.map(Self.groupNumber), logger: logger)
+      let web = WebServer(service: host, socketPath: socket, group: group, logger: logger)
+      // Told to shut down in reverse order.
       try await ServiceGroup(
-        services: [host, web], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
+        services: [host, web, ShutdownLimit(logger: logger)],
+        gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
       ).run()
-    } catch let error as DaemonError {
+    } catch {
       logger.critical("\(error)")
       throw ExitCode.failure
     }

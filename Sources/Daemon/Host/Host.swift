@@ -74,11 +74,25 @@ public actor Host: HostService, Service {
       group.cancelAll()
       sink.finish()
       // A recovery that was cut short never ends: nobody shall wait for it.
+      ServiceNotification().send("STOPPING=1")
+      await leaveMachines()
       ending = true
       resumeRecoveryWaiters()
     }
     for watcher in watchers.values { watcher.cancel() }
-    ServiceNotification().send("STOPPING=1")
+  }
+
+  /// What is falling asleep is woken while the sentry is still in reach: otherwise frames that it holds would
+  /// wait until it misses the daemon.
+  private func leaveMachines() async {
+    for machine in machines.values { await machine.leave() }
+    let deadline = ContinuousClock.now + Self.leavingTime
+    while ContinuousClock.now < deadline {
+      var busy = false
+      for machine in machines.values where await machine.stateName == .fallingAsleep { busy = true }
+      if !busy { return }
+      try? await Task.sleep(for: .milliseconds(10))
+    }
   }
 
   private func sendHeartbeatsToServiceManager() async {
@@ -104,8 +118,7 @@ public actor Host: HostService, Service {
       // Without a sentry nothing sleeps, but everything else goes on.
       if !recovered { await recover([:]) }
       if sentryAbsence == nil { sentryAbsence = Task { await self.endureSentryAbsence() } }
-    case .notice(let notice):
-      await take(notice)
+    case .notice(let notice): await machines[notice.machine]?.hear(notice)
     }
   }
 
@@ -152,19 +165,6 @@ public actor Host: HostService, Service {
   private func resumeRecoveryWaiters() {
     for waiter in recoveryWaiters { waiter.resume() }
     recoveryWaiters.removeAll()
-  }
-
-  private func take(_ notice: SentryNotice) async {
-    switch notice {
-    case .waking(let name, let cause, let flow):
-      await machines[name]?.sentryWakes(cause: cause, flow: flow)
-    case .awake(let name, let outcome):
-      await machines[name]?.sentryWoke(outcome)
-    case .monitorSilent(let name, let message):
-      await machines[name]?.monitorSilent(message)
-    case .monitorClosed(let name):
-      logger.debug("the sentry lost a monitor", metadata: ["vm": "\(name)"])
-    }
   }
 
   private func watch(_ machine: Machine) {

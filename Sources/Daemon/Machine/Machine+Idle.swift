@@ -34,7 +34,8 @@ extension Machine {
         last = (time, now, running.process.identity)
         let share = (time - before.time) / (now - before.at) / Double(request.cpus)
         if share < 0 || share > context.configuration.idleProcessorShare { idleSince = now }
-        let lastUse = now - .seconds(traffic.secondsSinceUse)
+        // Bounded: a duration that does not fit would end this process, and the sentry is not its master.
+        let lastUse = now - .seconds(min(max(traffic.secondsSinceUse, 0), 1e9))
         if lastUse > idleSince { idleSince = lastUse }
         guard case .awake = state, let limit = record.idleAfterSeconds,
           now - idleSince >= .seconds(limit), traffic.obstacles.isEmpty,

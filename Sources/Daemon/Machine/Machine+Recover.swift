@@ -18,6 +18,9 @@ extension Machine {
     let name = name
     do {
       guard runtime.process.isAlive else { return await recoverDead(runtime) }
+      // A daemon that was killed between lowering the group's limit and raising it again has left it low.
+      // First of all: it may be what keeps QEMU from answering.
+      try? runtime.controlGroup.flatMap { try context.groups?.group(at: $0) }?.clearLimits()
       let monitor = try await QMPClient.connect(
         path: context.directory.machine(name).monitorSocket, deadline: .seconds(4))
       let status = try await monitor.queryStatus()
@@ -67,14 +70,17 @@ extension Machine {
   }
 
   private func recoverDead(_ runtime: RuntimeRecord) async {
+    let entry = try? await context.inventory.read { [name] in try $0.currentStep(name) }
+    clearUp(behind: runtime)
+    _ = try? await context.sentry.request(.forget(name: name))
+    if entry?.transition == .stop {
+      enter(.stopped)
+      await saveHistory()
+      await closeJournal("stopped")
+      return await tell(.stopped, "\(name) has stopped")
+    }
     enter(.failed)
     let message = "QEMU of \(name) died while no daemon ran; it is not restarted by itself"
-    memo.running = nil
-    context.directory.machine(name).removeSockets()
-    if let groups = context.groups, let path = runtime.controlGroup {
-      try? groups.group(at: path).remove()
-    }
-    _ = try? await context.sentry.request(.forget(name: name))
     await noteFailure(code: "died", message: message)
     await closeJournal("died")
     await tell(.died, message)
@@ -85,8 +91,6 @@ extension Machine {
   ) throws -> RunningMachine {
     let process = try ProcessHandle(opening: runtime.process)
     let group = runtime.controlGroup.flatMap { path in try? context.groups?.group(at: path) }
-    // A daemon that was killed between lowering the group's limit and raising it again has left it low.
-    try? group?.clearLimits()
     return RunningMachine(
       runtime: runtime, process: process, monitor: monitor,
       detour: try runtime.findDetour(), group: group, lines: nil)
@@ -126,6 +130,8 @@ extension Machine {
       await wakeByOwnHands(running, cause: .recovery)
     }
     await closeJournal("recovered")
+    // Unless QEMU has died meanwhile.
+    guard case .fallingAsleep = state else { return }
     enter(.awake(running))
     await guardAnew()
     await tell(.recovered, "\(name) was found in between and is awake")
@@ -140,8 +146,19 @@ extension Machine {
     afterSentryWork { await self.meet(sentryIn: phase) }
   }
 
+  /// The sentry has lost its monitor of the VM, and no longer guards it.
+  ///
+  /// Mostly because QEMU has ended. If it has not, a VM that sleeps must not go on sleeping unguarded.
+  func sentryLeft() {
+    afterSentryWork {
+      guard let running = await self.state.running else { return }
+      let ended = try? await running.process.waitForExit(timeout: .seconds(1))
+      if ended == false { await self.meet(sentryIn: nil) }
+    }
+  }
+
   /// Does one thing after the other where a sentry is being replaced.
-  private func afterSentryWork(_ body: @escaping @Sendable () async -> Void) {
+  func afterSentryWork(_ body: @escaping @Sendable () async -> Void) {
     let earlier = sentryWork
     sentryWork = Task {
       await earlier?.value

@@ -6,6 +6,7 @@ import LinuxNetwork
 import LinuxSystem
 import QEMU
 import Seamless
+import ServiceLifecycle
 import SuspendToSwap
 
 extension Machine {
@@ -18,6 +19,7 @@ extension Machine {
   func sleep() async throws {
     try await inOrder {
       if case .asleep = state { return }
+      guard !leaving else { throw DaemonError(.wrongState, "the daemon is about to end") }
       guard case .awake(let running) = state else { throw wrongState("put to sleep") }
       let interruption = Interruption()
       enter(.fallingAsleep(running, interruption))
@@ -26,7 +28,11 @@ extension Machine {
       do {
         try await prepareSleep(running)
         touched = .now
-        let report = try await fallAsleep(running, interruption)
+        let report = try await withGracefulShutdownHandler {
+          try await fallAsleep(running, interruption)
+        } onGracefulShutdown: {
+          interruption.raise()
+        }
         await context.swap.release(name)
         // A wake may have overtaken the last step.
         guard case .fallingAsleep = state, !interruption.isRaised else {
@@ -48,6 +54,12 @@ extension Machine {
         throw error
       }
     }
+  }
+
+  /// The daemon is about to end.
+  func leave() {
+    leaving = true
+    if case .fallingAsleep(_, let interruption) = state { interruption.raise() }
   }
 
   /// The checks, which touch nothing.

@@ -23,13 +23,22 @@ extension Machine {
         await step(.ordered)
         await ensureAwake(running, cause: .order)
         await settled()
+        guard running.process.identity.isAlive else {
+          throw DaemonError(.wakeFailed, "QEMU of \(name) has died")
+        }
       case .stopped, .starting, .failed, .fallingAsleep, .waking: throw wrongState("woken")
       }
     }
   }
 
   /// Does not give up until the VM is known to run with its detour gone, or its QEMU is dead.
+  ///
+  /// In a task of its own: whoever gives up waiting for it does not make it give up.
   func ensureAwake(_ running: RunningMachine, cause: WakeCause) async {
+    await Task { await insistOnWaking(running, cause: cause) }.value
+  }
+
+  private func insistOnWaking(_ running: RunningMachine, cause: WakeCause) async {
     var delay = Duration.milliseconds(100)
     while running.process.identity.isAlive {
       do {
@@ -41,7 +50,12 @@ extension Machine {
         }
       } catch {
         logger.warning("the sentry did not wake the VM", metadata: ["error": "\(error)"])
-        if await wakeWithoutSentry(running, cause: cause) { return }
+        if await wakeWithoutSentry(running, cause: cause) {
+          // Should it hold frames behind a monitor that is stuck, it gives them to the VM now.
+          _ = try? await context.sentry.request(.forget(name: name))
+          afterSentryWork { await self.guardAnew() }
+          return
+        }
       }
       try? await Task.sleep(for: delay)
       delay = min(delay * 2, .seconds(2))
@@ -82,7 +96,9 @@ extension Machine {
   /// As ``wakeWithoutSentry(_:cause:)``, until it succeeds, QEMU is dead, or another task has done it.
   func wakeByOwnHands(_ running: RunningMachine, cause: WakeCause) async {
     var delay = Duration.milliseconds(200)
-    while running.process.identity.isAlive, await !wakeWithoutSentry(running, cause: cause) {
+    while !Task.isCancelled, running.process.identity.isAlive,
+      await !wakeWithoutSentry(running, cause: cause)
+    {
       try? await Task.sleep(for: delay)
       delay = min(delay * 2, .seconds(2))
     }

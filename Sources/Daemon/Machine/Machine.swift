@@ -47,6 +47,12 @@ actor Machine {
   var resumedGuardAt: ContinuousClock.Instant?
   /// What is being done about a sentry that came back.
   var sentryWork: Task<Void, Never>?
+  /// What is being done about the last notice of the sentry.
+  var noticeWork: Task<Void, Never>?
+  /// The QEMU that somebody has ordered to be ended by force: its death is no accident.
+  var endOrdered: ProcessIdentity?
+  /// The daemon is about to end: nothing falls asleep any more.
+  var leaving = false
 
   private var exclusive = false
   private var waiting: [CheckedContinuation<Void, Never>] = []

@@ -99,7 +99,7 @@ actor SentrySupervisor {
           } catch let error as SentryError where error.code == .silent {
             // Once may be this process's own fault, if it was stopped for a while.
             silences += 1
-            if silences == 2 { await self.endSilentSentry() }
+            if silences == 2 { await self.endUnusableSentry() }
           } catch {
             continue
           }
@@ -117,22 +117,24 @@ actor SentrySupervisor {
     do {
       return try await connection.request(
         .hello(version: SentryProtocol.version), deadline: Self.patience)
-    } catch let error as SentryError where error.code == .silent {
-      endSilentSentry()
+    } catch let error as SentryError where error.code == .silent || error.code == .refused {
+      // Refused: it is another release's. It would guard on for as long as somebody keeps asking.
+      endUnusableSentry()
       throw error
     }
   }
 
-  /// A sentry that hangs guards nobody, and keeps monitors and addresses from its successor.
-  private func endSilentSentry() {
+  /// A sentry that hangs guards nobody, and keeps monitors and addresses from its successor. Its successor,
+  /// or the daemon, wakes or takes over what it guarded.
+  private func endUnusableSentry() {
     do {
       let identity = try JSONDecoder().decode(
         ProcessIdentity.self,
         from: Data(try KernelFile.bytes(directory.sentryProcess, limit: 4096)))
-      logger.error("the sentry does not answer; ending it", metadata: ["pid": "\(identity.pid)"])
+      logger.error("the sentry cannot be used; ending it", metadata: ["pid": "\(identity.pid)"])
       try ProcessHandle(opening: identity).signal(SIGKILL)
     } catch {
-      logger.error("a silent sentry cannot be ended", metadata: ["error": "\(error)"])
+      logger.error("the sentry cannot be ended", metadata: ["error": "\(error)"])
     }
     // Whatever it is, the next one listens elsewhere.
     unlink(directory.sentrySocket)

@@ -115,8 +115,18 @@ public enum SentryNotice: Codable, Sendable {
   case awake(name: String, WakeOutcome)
   /// QEMU does not answer on the sentry's monitor; the sentry goes on trying and holds the frames.
   case monitorSilent(name: String, message: String)
-  /// QEMU has closed the monitor: the VM is gone.
+  /// QEMU has closed the monitor, or says what is not QMP: the sentry has let the VM go. Mostly QEMU has
+  /// ended.
   case monitorClosed(name: String)
+
+  /// The name of the machine that it is about.
+  public var machine: String {
+    switch self {
+    case .waking(let name, _, _), .awake(let name, _), .monitorSilent(let name, _),
+      .monitorClosed(let name):
+      name
+    }
+  }
 }
 
 /// Where a machine stands, in the sentry's eyes.
