@@ -10,8 +10,12 @@ import LinuxSystem
 /// DIR/sentry.sock, sentry.log, sentry.process
 /// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, kernel, initrd
 /// ```
-struct StateDirectory: Sendable {
-  let path: String
+package struct StateDirectory: Sendable {
+  package let path: String
+
+  package init(path: String) {
+    self.path = path
+  }
 
   var inventory: String { path + "/inventory.sqlite" }
   var sentrySocket: String { path + "/sentry.sock" }
@@ -26,17 +30,30 @@ struct StateDirectory: Sendable {
   /// Makes the directory and takes it for this process alone.
   ///
   /// - Returns: the lock, held for as long as the descriptor is open.
-  func claim() throws -> OwnedFileDescriptor {
+  package func claim() throws -> OwnedFileDescriptor {
     try Self.makeDirectory(path)
     try Self.makeDirectory(path + "/machines")
+    try Self.close(path)
     let lock = OwnedFileDescriptor(
-      owning: try checked(open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)))
+      owning: try checked(
+        "make \(path)/lock",
+        open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)))
     guard flock(lock.rawValue, LOCK_EX | LOCK_NB) == 0 else {
       throw DaemonError(
         .stateDirectoryInUse,
         "another daemon uses \(path); stop it first, or give this one a --state-dir of its own")
     }
     return lock
+  }
+
+  /// A directory that was there before may be open to others, or theirs.
+  private static func close(_ path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_uid == geteuid(), chmod(path, 0o700) == 0 else {
+      throw DaemonError(
+        .stateDirectory,
+        "\(path) belongs to somebody else; give the daemon a --state-dir of its own")
+    }
   }
 
   static func makeDirectory(_ path: String) throws {
@@ -64,11 +81,13 @@ struct MachineDirectory: Sendable {
   /// Removes the directory with what the daemon has put there; anything else in it stays, and so does the
   /// directory then.
   func remove() {
-    for file in [monitorSocket, sentryMonitorSocket, agentSocket, kernel, initrd] { unlink(file) }
+    removeSockets()
+    for file in [kernel, initrd] { unlink(file) }
     rmdir(path)
   }
 
   func removeSockets() {
     for file in [monitorSocket, sentryMonitorSocket, agentSocket] { unlink(file) }
+  /// Removes what belongs to one run of the VM.
   }
 }

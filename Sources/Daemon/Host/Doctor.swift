@@ -106,8 +106,8 @@ public struct Doctor: Sendable {
         check: "control groups", status: .warning,
         message: "no memory control group can be made: with a swap file or partition, what is "
           + "paged out stays in the swap cache until the host comes under memory pressure",
-        advice: "run the daemon where it may make memory control groups "
-          + "(its systemd unit has Delegate=memory)")
+        advice: "boot the host with cgroup_enable=memory, and run the daemon where it may make "
+          + "control groups below /sys/fs/cgroup")
     }
   }
 

@@ -10,7 +10,13 @@ actor EventLog {
 
   private let inventory: Inventory
   private let logger: Logger
-  private var listeners: [Int: AsyncStream<Event>.Continuation] = [:]
+  /// An event, and whether it is also in the inventory.
+  private struct News: Sendable {
+    let event: Event
+    let isStored: Bool
+  }
+
+  private var listeners: [Int: AsyncStream<News>.Continuation] = [:]
   private var nextListener = 0
   private(set) var lastSequence: Int
 
@@ -28,6 +34,7 @@ actor EventLog {
       "\(message)",
       metadata: ["event": "\(kind.rawValue)", "vm": machine.map { "\($0)" } ?? "-"])
     let event: Event
+    var isStored = true
     do {
       event = try await inventory.write { transaction in
         try transaction.appendEvent(
@@ -35,19 +42,20 @@ actor EventLog {
       }
     } catch {
       logger.warning("an event could not be stored", metadata: ["error": "\(error)"])
+      isStored = false
       event = Event(
         sequence: lastSequence, at: Date(), virtualMachine: machine, kind: kind, message: message,
         details: details)
     }
     lastSequence = max(lastSequence, event.sequence)
-    for listener in listeners.values { listener.yield(event) }
+    for listener in listeners.values { listener.yield(News(event: event, isStored: isStored)) }
   }
 
   /// What has happened since a sequence number, and, if asked, all that happens from now on.
   func stream(
     after sequence: Int?, follow: Bool
   ) async throws -> AsyncThrowingStream<Event, any Error> {
-    let (live, sink) = AsyncStream<Event>.makeStream(
+    let (live, sink) = AsyncStream<News>.makeStream(
       bufferingPolicy: .bufferingNewest(Self.listenerBuffer))
     let number = nextListener
     nextListener += 1
@@ -67,7 +75,10 @@ actor EventLog {
           continuation.yield(event)
           seen = max(seen, event.sequence)
         }
-        for await event in live where event.sequence > seen { continuation.yield(event) }
+        // What is stored may have been among the past already.
+        for await news in live where !news.isStored || news.event.sequence > seen {
+          continuation.yield(news.event)
+        }
         continuation.finish()
         self.forget(number)
       }

@@ -20,12 +20,22 @@ extension Host {
         : APIError(
           .unavailable, error.message, intact: "the virtual machine is awake",
           advice: "dormouse doctor says how the sentry is; try again in a few seconds")
+    case let error as InventoryError where error.code == .constraint:
+      APIError(.conflict, error.message)
+    case let error as InventoryError where error.code == .notFound:
+      APIError(.notFound, error.message)
     case let error as InventoryError:
       APIError(
         .unavailable, error.description, intact: "running virtual machines go on",
         advice: "make room in the state directory, then try again")
     case let error as QMPError:
       APIError(.unavailable, "QEMU: \(error)", intact: "the virtual machine's memory and disk")
+    case let error as QEMUError:
+      APIError(
+        .refused, error.message, intact: "its disk was not touched",
+        advice: "dormouse doctor says whether QEMU is as it should be")
+    case is CancellationError:
+      APIError(.unavailable, "the daemon is stopping", intact: "all virtual machines go on")
     case let error as LinuxError: APIError(.internal, error.message)
     default: APIError(.internal, "\(error)")
     }
@@ -36,6 +46,7 @@ extension Host {
     case .wrongState: APIError(.conflict, error.message)
     case .inUse: APIError(.refused, error.message, intact: "the virtual machine is awake")
     case .startFailed: APIError(.refused, error.message, intact: "its disk was not touched")
+    case .wakeFailed: APIError(.unavailable, error.message)
     default: APIError(.internal, error.message)
     }
   }

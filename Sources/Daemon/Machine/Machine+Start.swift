@@ -13,6 +13,10 @@ extension Machine {
   /// Writes the VM's record, with copies of its kernel and initrd: what it boots from does not change
   /// under it.
   func create() async throws {
+    try await inOrder { try await writeRecord() }
+  }
+
+  private func writeRecord() async throws {
     if let image = request.image {
       guard access(image, R_OK | W_OK) == 0 else {
         throw APIError(
@@ -26,16 +30,7 @@ extension Machine {
         (request.kernel, directory.kernel), (request.initrd, directory.initrd),
       ] {
         guard let source else { continue }
-        try await onBlockingThread("copy") {
-          unlink(copy)
-          do {
-            try FileManager.default.copyItem(atPath: source, toPath: copy)
-          } catch {
-            throw APIError(.invalid, "\(source) cannot be copied: \(error)")
-          }
-          // QEMU opens it once more through its own descriptor, under its own user.
-          chmod(copy, 0o444)
-        }
+        try await onBlockingThread("copy") { try BootFile.copy(source, to: copy) }
       }
       let record = record
       try await context.inventory.write { try $0.insert(record) }
@@ -213,7 +208,10 @@ extension Machine {
     let events = running.monitor.events()
     let guestShutDown = Task {
       var down = false
-      for await event in events where event.name == "SHUTDOWN" { down = true }
+      // By the guest's own doing; a signal or a monitor's `quit` are told the same way.
+      for await event in events where event.name == "SHUTDOWN" {
+        down = event.data?["guest"]?.boolValue ?? false
+      }
       return down
     }
     Task {

@@ -32,13 +32,13 @@ public struct SentryError: Error, CustomStringConvertible, Sendable {
 }
 
 /// One connection to the sentry: requests with deadlines, and the stream of its notices.
-actor SentryConnection {
+package actor SentryConnection {
   private let socket: SequencedPacketSocket
   private var pending: [UInt64: CheckedContinuation<SentryReply.Body, any Error>] = [:]
   private var nextID: UInt64 = 1
   private var closed = false
 
-  init(_ socket: consuming SequencedPacketSocket) {
+  package init(_ socket: consuming SequencedPacketSocket) {
     self.socket = socket
   }
 
@@ -46,7 +46,7 @@ actor SentryConnection {
   ///
   /// - Parameter descriptors: sent along; the caller keeps its own.
   /// - Throws: ``SentryError``.
-  func request(
+  package func request(
     _ body: SentryRequest.Body, descriptors: [CInt] = [], deadline: Duration = .seconds(10)
   ) async throws -> SentryReply.Body {
     guard !closed else { throw SentryError(.lost, "the sentry is gone") }
@@ -75,7 +75,7 @@ actor SentryConnection {
   }
 
   /// Reads until the sentry is gone. Ends without an error when it is.
-  func readNotices(_ deliver: (SentryNotice) -> Void) async {
+  package func readNotices(_ deliver: (SentryNotice) -> Void) async {
     while !closed, !Task.isCancelled {
       do {
         guard
