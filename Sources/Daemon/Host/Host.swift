@@ -25,8 +25,11 @@ public actor Host: HostService, Service {
   private var sentryState = HostStatus.Sentry.State.starting
   /// Runs while there is no sentry.
   private var sentryAbsence: Task<Void, Never>?
-  /// How long VMs sleep on behind an engaged detour without a sentry.
-  private static let sentryAbsenceLimit = Duration.seconds(5)
+  /// How long VMs sleep on without a sentry. A new one is there in a tenth of a second; clients with eager
+  /// keepalives give up after some seconds.
+  private static let sentryAbsenceLimit = Duration.seconds(2)
+  /// How long VMs that are falling asleep get to be undone when the daemon ends.
+  private static let leavingTime = Duration.seconds(1)
   private var recovered = false
   private var ending = false
   private var recoveryWaiters: [CheckedContinuation<Void, Never>] = []
@@ -71,11 +74,11 @@ public actor Host: HostService, Service {
       }
       group.addTask { await self.sendHeartbeatsToServiceManager() }
       try? await gracefulShutdown()
+      ServiceNotification().send("STOPPING=1")
+      await leaveMachines()
       group.cancelAll()
       sink.finish()
       // A recovery that was cut short never ends: nobody shall wait for it.
-      ServiceNotification().send("STOPPING=1")
-      await leaveMachines()
       ending = true
       resumeRecoveryWaiters()
     }
