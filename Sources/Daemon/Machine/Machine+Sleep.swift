@@ -145,10 +145,10 @@ extension Machine {
     if case .fallingAsleep = state { enter(.awake(running)) }
     if let touched, .now - touched > Self.noticeablePause { stepClockSoon() }
     await closeJournal("undone")
-    let refused = cause is DaemonError || (cause as? SentryError)?.code == .activity
-    if !refused { await noteFailure(code: code, message: message) }
+    let inUse = cause is DaemonError || (cause as? SentryError)?.code == .activity
+    if !inUse { await noteFailure(code: code, message: message) }
     await tell(
-      refused ? .sleepRefused : .sleepFailed, message, ["code": code])
+      inUse || touched == nil ? .sleepRefused : .sleepFailed, message, ["code": code])
   }
 
   func describe(_ error: any Error) -> (code: String, message: String) {
