@@ -92,8 +92,20 @@ public struct MemoryControlGroup: Hashable, Sendable {
   public func dropSwapCache(
     settlingFor time: Duration = .seconds(30), shouldContinue: () -> Bool = { true }
   ) throws(LinuxError) -> UInt64 {
+    try dropSwapCache(
+      measuredBy: swapCachedBytes, settlingFor: time, shouldContinue: shouldContinue)
+  }
+
+  /// As above, for a part of the group's swap cache: what its processes have there besides is left alone.
+  ///
+  /// - Parameter remaining: counts the bytes that are to go.
+  @discardableResult
+  public func dropSwapCache(
+    measuredBy remaining: () throws(LinuxError) -> UInt64,
+    settlingFor time: Duration = .seconds(30), shouldContinue: () -> Bool = { true }
+  ) throws(LinuxError) -> UInt64 {
     let deadline = ContinuousClock.now + time
-    let before = try swapCachedBytes()
+    let before = try remaining()
     let enough = max(before / 100, Self.negligible)
     var left = before
     var fruitlessRounds = 0
@@ -101,7 +113,7 @@ public struct MemoryControlGroup: Hashable, Sendable {
       try waitForWriteback(below: max(left / 100, Self.negligible), until: deadline, shouldContinue)
       guard shouldContinue() else { break }
       try reclaim(left)
-      let now = try swapCachedBytes()
+      let now = try remaining()
       fruitlessRounds = now + enough > left ? fruitlessRounds + 1 : 0
       left = now
       if fruitlessRounds >= Self.fruitlessRounds { break }

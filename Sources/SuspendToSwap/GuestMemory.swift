@@ -107,6 +107,24 @@ public struct GuestMemory: ~Copyable, Sendable {
     try Residency.cachedBytes(of: memory.rawValue)
   }
 
+  /// Bytes of the RAM whose contents swap holds and that cost the host memory all the same: paged out and
+  /// not freed yet, or read ahead from swap.
+  borrowing func swapCachedBytes() throws(LinuxError) -> UInt64 {
+    // mincore(2) counts the swap cache, the other count does not.
+    let held = try Residency.mincoreRanges(of: memory.rawValue, size: size)
+      .reduce(0) { $0 + UInt64($1.count) }
+    return held - min(held, try Residency.cachedBytes(of: memory.rawValue))
+  }
+
+  /// Bytes of the RAM that are in swap, whenever they got there.
+  public borrowing func swappedBytes() throws -> UInt64 {
+    var status = stat()
+    try checked("look at the VM's memory", fstat(memory.rawValue, &status))
+    // What is allocated is in memory or in swap.
+    let allocated = UInt64(status.st_blocks) * 512
+    return allocated - min(allocated, try residentBytes())
+  }
+
   /// Offsets of the RAM that are in memory at this moment, merged and bounded: the working set, when
   /// called soon after a wake.
   public borrowing func workingSet() throws -> WorkingSet {

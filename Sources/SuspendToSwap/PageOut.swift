@@ -41,8 +41,12 @@ public struct PageOut: Sendable {
   static let maximumPasses = 5
   /// Done when no more than this share of the touched memory is left.
   static let goodEnough = 0.005
+  /// Swap cache in bytes below which nothing is to be gained from looking whose it is.
+  static let worthAdopting: UInt64 = 1 << 20
   /// A sleep that leaves more than this share behind is not worth its name.
   static let worthwhile = 0.5
+  /// Unless it is this little, in bytes: a VM that was awake for a moment has not touched much.
+  static let tolerable: UInt64 = 16 << 20
 
   /// Must be called on a thread that may block: it takes tenths of a second to seconds.
   ///
@@ -61,8 +65,8 @@ public struct PageOut: Sendable {
     let started = clock.now
     let hostBefore = try MemoryInformation.current()
     let poolsBefore = try SwapStatus.current().poolBytes
+    if try (group?.swapCachedBytes() ?? 0) > worthAdopting { try memory.adoptReadAhead() }
     let touched = try memory.residentBytes()
-    let swapCachedBefore = try group?.swapCachedBytes() ?? 0
 
     var resident = touched
     var passes = 0
@@ -78,23 +82,22 @@ public struct PageOut: Sendable {
       if left == resident, passes > 1 { break }
       resident = left
     }
+    if Double(resident) > Double(touched) * goodEnough {
+      try memory.pageOutUnmapped(shouldContinue: shouldContinue)
+      resident = try memory.residentBytes()
+    }
     try refuseFullSwap(try SwapStatus.current(), resident: resident, touched: touched)
 
-    _ = try group?.dropSwapCache(shouldContinue: shouldContinue)
+    // The group has QEMU's own memory in it, too: that stays, so that QEMU answers quickly.
+    _ = try group?.dropSwapCache(
+      measuredBy: { () throws(LinuxError) in try memory.swapCachedBytes() },
+      shouldContinue: shouldContinue)
     guard shouldContinue() else {
       throw SuspendError(.interrupted, "the VM was woken while it was being paged out")
     }
 
-    // Without a group of its own, nobody can tell whose the swap cache is: then all of its growth counts
-    // against this VM, which errs on the honest side.
     let host = try MemoryInformation.current()
-    let swapCached: UInt64
-    if let group {
-      let now = try group.swapCachedBytes()
-      swapCached = now - min(now, swapCachedBefore)
-    } else {
-      swapCached = host.swapCachedBytes - min(host.swapCachedBytes, hostBefore.swapCachedBytes)
-    }
+    let swapCached = try memory.swapCachedBytes()
     let pools = try SwapStatus.current().poolBytes
     let report = PageOutReport(
       touchedBytes: touched, residentBytes: resident, swapCachedBytes: swapCached,
@@ -102,7 +105,7 @@ public struct PageOut: Sendable {
       poolGrowthBytes: pools - min(pools, poolsBefore),
       availableGrowthBytes: Int64(host.availableBytes) - Int64(hostBefore.availableBytes),
       passes: passes, seconds: (clock.now - started) / .seconds(1))
-    guard report.releasedFraction >= worthwhile else {
+    guard report.releasedFraction >= worthwhile || resident + swapCached <= tolerable else {
       throw SuspendError(
         .declined,
         "the kernel kept \((resident + swapCached) >> 20) of \(touched >> 20) MiB in memory "

@@ -1,0 +1,57 @@
+import Glibc
+internal import LinuxMemory
+import LinuxSystem
+
+extension GuestMemory {
+  /// Pages out what is in memory and mapped by nobody.
+  ///
+  /// `MADV_PAGEOUT` sees only pages that the advised process has mapped. A swapoff(8) while the VM slept
+  /// has brought pages back that QEMU may never map again. Here they are mapped for the moment, and then
+  /// they can be advised; what QEMU has mapped, too, is passed over.
+  ///
+  /// Needs Linux 5.14; before that the pages stay where they are.
+  ///
+  /// - Parameter shouldContinue: asked between portions of 64 MiB; when false, the rest is left.
+  borrowing func pageOutUnmapped(shouldContinue: () -> Bool) throws {
+    let portion: UInt64 = 64 << 20
+    let ranges = try Residency.residentRanges(of: memory.rawValue, size: size)
+    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.rawValue, 0)
+    guard let mapping, mapping != MAP_FAILED else {
+      try checked("map the VM's memory", -1)
+      return
+    }
+    defer { munmap(mapping, Int(size)) }
+    for range in ranges {
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(portion)) {
+        guard shouldContinue() else { return }
+        let address = mapping + Int(start)
+        let length = Int(min(portion, range.upperBound - start))
+        // All of the range is in memory: nothing is read from swap for this.
+        guard madvise(address, length, MADV_POPULATE_READ) == 0 else { return }
+        try checked("page out the VM's memory", madvise(address, length, MADV_PAGEOUT))
+      }
+    }
+  }
+
+  /// Makes ordinary pages of what was read ahead from swap and never asked for.
+  ///
+  /// Such pages are in the swap cache only, where no advice reaches them, and far from the end of the list
+  /// that reclaim takes from: to get at them it would take QEMU's own memory first, and the next wake would
+  /// wait for that. As ordinary pages they are paged out like all others.
+  ///
+  /// Needs Linux 5.14; before that they stay what they are.
+  borrowing func adoptReadAhead() throws {
+    let ranges = try Residency.mincoreRanges(of: memory.rawValue, size: size)
+    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.rawValue, 0)
+    guard let mapping, mapping != MAP_FAILED else {
+      try checked("map the VM's memory", -1)
+      return
+    }
+    // Mapped twice, a page would be passed over when it is advised.
+    defer { munmap(mapping, Int(size)) }
+    for range in ranges {
+      let address = mapping + Int(range.lowerBound)
+      guard madvise(address, range.count, MADV_POPULATE_READ) == 0 else { return }
+    }
+  }
+}
