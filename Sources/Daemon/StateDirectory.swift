@@ -8,7 +8,7 @@ import LinuxSystem
 /// DIR/lock                    held by the daemon that owns the directory
 /// DIR/inventory.sqlite        records, journal, events
 /// DIR/sentry.sock, sentry.log, sentry.process
-/// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, kernel, initrd
+/// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, acquaintance, kernel, initrd
 /// ```
 package struct StateDirectory: Sendable {
   package let path: String
@@ -73,6 +73,8 @@ struct MachineDirectory: Sendable {
   var monitorSocket: String { path + "/monitor.sock" }
   var sentryMonitorSocket: String { path + "/sentry.sock" }
   var agentSocket: String { path + "/agent.sock" }
+  /// What the sentry has learned of the guest, for the case that it dies together with the daemon.
+  var acquaintance: String { path + "/acquaintance" }
   var kernel: String { path + "/kernel" }
   var initrd: String { path + "/initrd" }
 
@@ -86,8 +88,8 @@ struct MachineDirectory: Sendable {
     rmdir(path)
   }
 
-  func removeSockets() {
-    for file in [monitorSocket, sentryMonitorSocket, agentSocket] { unlink(file) }
   /// Removes what belongs to one run of the VM.
+  func removeSockets() {
+    for file in [monitorSocket, sentryMonitorSocket, agentSocket, acquaintance] { unlink(file) }
   }
 }

@@ -99,16 +99,17 @@ extension Machine {
     _ = try await context.sentry.request(.commit(name: name))
 
     try await step(.pagingOut)
-    let paged = try await onBlockingThread("page-out") {
-      try PageOut.run(
-        GuestMemory(of: running.process, expectedBytes: memoryBytes), of: running.process,
-        group: running.group, shouldContinue: { !interruption.isRaised })
+    let (paged, swapped) = try await onBlockingThread("page-out") {
+      let memory = try GuestMemory(of: running.process, expectedBytes: memoryBytes)
+      let report = try PageOut.run(
+        memory, of: running.process, group: running.group,
+        shouldContinue: { !interruption.isRaised })
+      return (report, try memory.swappedBytes())
     }
     let report = SleepReport(
       since: Date(), releasedBytes: paged.releasedBytes,
       residentBytes: paged.residentBytes + paged.swapCachedBytes,
-      swapBytes: paged.touchedBytes - min(paged.touchedBytes, paged.residentBytes),
-      netGainBytes: paged.netGainBytes, touchedBytes: paged.touchedBytes,
+      swapBytes: swapped, netGainBytes: paged.netGainBytes, touchedBytes: paged.touchedBytes,
       durationSeconds: (ContinuousClock.now - began) / .seconds(1))
     try await step(.asleep, payload: try APICoding.encoder().encode(report))
     return report
@@ -128,9 +129,11 @@ extension Machine {
       throw DaemonError(
         .inUse, "\(name) is in use: " + traffic.obstacles.joined(separator: "; "))
     }
+    if let running = state.running { saveAcquaintance(of: running) }
   }
 
   func noteTraffic(_ traffic: TrafficReport) {
+    if traffic.addresses != addresses, let running = state.running { saveAcquaintance(of: running) }
     addresses = traffic.addresses
     obstacles = traffic.obstacles
   }

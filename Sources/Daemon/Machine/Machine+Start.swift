@@ -190,8 +190,14 @@ extension Machine {
       guard let identity = try? ProcessIdentity.of(pid: pid) else { continue }
       await Self.end(identity)
     }
-    // One that still counts as busy is used again.
-    try? group.remove()
+    // A process leaves its group a little later than it ends.
+    for _ in 0..<50 {
+      do {
+        return try group.remove()
+      } catch {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+    }
   }
 
   private static func end(_ identity: ProcessIdentity) async {
@@ -262,7 +268,8 @@ extension Machine {
       process: running.runtime.process, tap: running.runtime.tap, detourTap: detourTap.name,
       tapDescriptor: running.runtime.tapDescriptor, controlGroup: running.runtime.controlGroup)
     let lines = SentryLines(
-      cursors: try CursorTable.makeMemory(for: guest), detourTap: detourTap.takeDescriptor(),
+      cursors: try CursorTable.makeMemory(for: guest, acquaintance: acquaintance(of: running)),
+      detourTap: detourTap.takeDescriptor(),
       injector: try PacketSocket.open(onInterface: machineLink.index, mode: .injecting),
       learner: try PacketSocket.open(
         onInterface: machineLink.index, mode: .learning(snapLength: Learner.sufficientCapture)))
@@ -273,6 +280,27 @@ extension Machine {
     memo.running = runtime
     try await saveMemo()
     return result
+  }
+
+  /// What is known of the guest: a VM whose addresses had to be learned anew could not sleep until its guest
+  /// has a reason to tell them.
+  private func acquaintance(of running: RunningMachine) -> [UInt8]? {
+    running.lines.flatMap { CursorTable.acquaintance(in: $0.cursors) }
+      ?? (try? KernelFile.bytes(
+        context.directory.machine(name).acquaintance, limit: CursorTable.headerBytes))
+  }
+
+  /// Keeps what is known of the guest for a daemon that finds neither sentry nor predecessor.
+  func saveAcquaintance(of running: RunningMachine) {
+    guard let lines = running.lines, let bytes = CursorTable.acquaintance(in: lines.cursors) else {
+      return
+    }
+    do {
+      try Data(bytes).write(
+        to: URL(filePath: context.directory.machine(name).acquaintance), options: .atomic)
+    } catch {
+      logger.warning("cannot save what is known of the guest", metadata: ["error": "\(error)"])
+    }
   }
 
   /// Gives the VM into the sentry's care with everything that it needs.
