@@ -39,6 +39,7 @@ struct PageOutTests {
     #expect(report.touchedBytes + Self.tolerance >= size)
     #expect(report.releasedFraction >= 0.97)
     #expect(report.residentBytes + report.swapCachedBytes <= Self.tolerance)
+    #expect(try held.guestMemory().swappedBytes() + Self.tolerance >= size)
     // The truth is what the group no longer pays for: the swap cache included.
     let after = try held.group.usageBytes()
     #expect(usage - min(usage, after) + Self.tolerance >= report.releasedBytes)
@@ -71,6 +72,23 @@ struct PageOutTests {
     // What was only read comes back to the page cache, but into no page table.
     let second = try await pageOut(held)
     #expect(second.releasedFraction >= 0.97)
+  }
+
+  @Test func whatLittleWasTouchedSinceIsNoReasonToStayAwake() async throws {
+    try needSwap()
+    let held = try await HeldMemory()
+    _ = try await pageOut(held)
+    // Mapped by somebody else as well, so that they stay: a part of what there is, but little.
+    let touched = 4 << 20
+    let address = mmap(nil, touched, PROT_READ, MAP_SHARED, held.memory.rawValue, 0)
+    let mapping = try #require(address == MAP_FAILED ? nil : address)
+    defer { munmap(mapping, touched) }
+    let sum = stride(from: 0, to: touched, by: 4096).reduce(UInt8(0)) {
+      $0 &+ mapping.load(fromByteOffset: $1, as: UInt8.self)
+    }
+    let report = try await pageOut(held)
+    #expect(report.residentBytes <= 4 << 20, "\(sum)")
+    #expect(try held.guestMemory().swappedBytes() >= UInt64(HeldMemory.size - touched))
   }
 
   @Test func aWakeStopsIt() async throws {

@@ -66,8 +66,10 @@ extension Machine {
       }
       if let runtime = memo.running, !runtime.process.isAlive {
         clearUp(behind: runtime)
+        enter(.stopped)
         await saveHistory()
         await closeJournal("stopped")
+        await tell(.stopped, "\(name) has stopped")
       }
       if case .failed = state { enter(.stopped) }
     }
