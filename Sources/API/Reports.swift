@@ -8,7 +8,7 @@ public struct SleepReport: Codable, Sendable, Hashable {
   public var releasedBytes: UInt64
   /// Guest RAM that is still resident.
   public var residentBytes: UInt64
-  /// What the VM holds in swap.
+  /// Guest RAM that this sleep has put into swap.
   public var swapBytes: UInt64
   /// What the host gained: the released bytes minus what a zram or zswap pool grew by. Negative when
   /// sleeping cost memory.
@@ -40,7 +40,7 @@ public struct SleepReport: Codable, Sendable, Hashable {
 public struct WakeReport: Codable, Sendable, Hashable {
   /// When the guest's processors went on.
   public var at: Date
-  /// What woke it: `order`, `payload`, `connection`, `datagram` and the like.
+  /// What woke it: `order`, `payload`, `syn`, `udp` and the like.
   public var reason: String
   /// The flow that woke it ("tcp 10.0.0.9:51234 > 10.0.0.2:22"); absent when none did.
   public var flow: String?

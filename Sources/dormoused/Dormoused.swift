@@ -44,7 +44,7 @@ struct Dormoused: AsyncParsableCommand {
 
   @Option(
     name: .customLong("idle-cpu-percent"),
-    help: "Share of a processor, in percent, that a virtual machine may use and still be idle.")
+    help: "What each processor of a virtual machine may be used, in percent, for it to be idle.")
   var idlePercent = 10.0
 
   @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")

@@ -162,6 +162,7 @@ extension Machine {
     case let error as LinuxError: (error.code.rawValue, error.message)
     case let error as InventoryError: (error.code.rawValue, error.message)
     case let error as QMPError: (error.code.rawValue, error.message)
+    case let error as QEMUError: (error.code.rawValue, error.message)
     default: ("internal", "\(error)")
     }
   }

@@ -99,6 +99,10 @@ extension Machine {
       controlGroupProcessFiles: group.map { [$0.processFile] } ?? [])
 
     reach(.launched)
+    // QEMU alone listens now: should it die at once, connecting fails at once too.
+    monitor.close()
+    sentryMonitor.close()
+    agent.close()
     let identity = launched.identity
     let process = try ProcessHandle(opening: identity)
     let runtime = RuntimeRecord(

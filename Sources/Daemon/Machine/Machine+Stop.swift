@@ -29,7 +29,7 @@ extension Machine {
       }
       try await journalStop()
       do {
-        try await running.monitor.systemPowerdown()
+        try await askToShutDown(running)
         // A daemon that is to end does not wait for a guest.
         let ended = try await cancelWhenGracefulShutdown {
           try await running.process.waitForExit(timeout: Self.shutdownTime)
@@ -48,6 +48,20 @@ extension Machine {
         throw error
       }
       await forget(running, then: .stopped)
+    }
+  }
+
+  /// Presses the power button, and tells the guest agent as well: a small guest may have nobody who heeds
+  /// the button, another one no agent. Either suffices.
+  private func askToShutDown(_ running: RunningMachine) async throws {
+    try await running.monitor.systemPowerdown()
+    do {
+      let agent = try await GuestAgentClient.connect(
+        path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
+      defer { agent.close() }
+      try await agent.shutDown()
+    } catch {
+      logger.debug("no guest agent to shut down by", metadata: ["reason": "\(error)"])
     }
   }
 
@@ -147,8 +161,15 @@ extension Machine {
       case .starting, .awake, .fallingAsleep, .asleep, .waking:
         throw DaemonError(.wrongState, "\(name) is \(stateName.rawValue); stop it first")
       }
+      if let running = memo.running, running.process.isAlive {
+        throw DaemonError(
+          .wrongState, "QEMU of \(name) still runs but does not answer; stop it with --force first")
+      }
+      // The name may be another VM's by now.
+      guard !deleted else { return }
       let name = name
       try await context.inventory.write { try $0.delete(name) }
+      deleted = true
       context.directory.machine(name).remove()
     }
   }
