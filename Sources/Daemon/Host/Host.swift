@@ -244,6 +244,7 @@ public actor Host: HostService, Service {
   public func delete(_ name: String) async throws {
     let machine = try await settledMachine(name)
     try await Self.translating { try await machine.delete() }
+    guard machines[name] === machine else { return }
     watchers.removeValue(forKey: name)?.cancel()
     machines[name] = nil
     await context.events.append(name, .deleted, "\(name) was deleted; its disk was left alone")

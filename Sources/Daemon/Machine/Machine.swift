@@ -51,6 +51,8 @@ actor Machine {
   var noticeWork: Task<Void, Never>?
   /// The QEMU that somebody has ordered to be ended by force: its death is no accident.
   var endOrdered: ProcessIdentity?
+  /// There is no record of it any more.
+  var deleted = false
   /// The daemon is about to end: nothing falls asleep any more.
   var leaving = false
 
