@@ -15,7 +15,11 @@ struct FailureTests {
 
   let scene: Scene
 
-  init() throws { scene = try Scene.current() }
+  init() async throws {
+    scene = try Scene.current()
+    // A test that failed may have left it asleep; that is no reason for the next one to fail.
+    if try await scene.machine().state == .asleep { _ = try await scene.api.wake(scene.name) }
+  }
 
   // MARK: - Swap
 
@@ -39,25 +43,31 @@ struct FailureTests {
 
   @Test("Swap that fills up in the middle: the VM goes on")
   func swapFull() async throws {
-    let resident = try await scene.memory().groupBytes
     try await scene.daemon.stop()
     try await scene.daemon.start(environment: ["DORMOUSE_FAILPOINTS": "sleep.pagingOut=halt"])
-    let hog = SwapHog()
-    defer { hog.release() }
-    // Most of it beforehand: the sentry waits ten seconds for a daemon that is halted.
-    try await hog.fill(leavingFree: resident + 128 << 20)
     let daemon = try #require(await scene.daemon.pid)
+    let hog = SwapHog()
     let mark = try await scene.eventMark()
-    async let outcome = outcomeOfSleep()
-    try await eventually("the daemon to halt", within: .seconds(20), every: .milliseconds(10)) {
-      try isHalted(daemon) ? () : nil
+    let error: APIError?
+    do {
+      // Most of it beforehand: the sentry waits ten seconds for a daemon that is halted.
+      try await hog.fill(leavingFree: scene.memory().groupBytes + 128 << 20)
+      async let outcome = outcomeOfSleep()
+      try await eventually("the daemon to halt", within: .seconds(20), every: .milliseconds(10)) {
+        try isHalted(daemon) ? () : nil
+      }
+      try await hog.fill(leavingFree: 0)
+      kill(daemon, SIGCONT)
+      error = await outcome
+    } catch {
+      hog.release()
+      try await scene.daemon.kill()
+      try await scene.daemon.start()
+      throw error
     }
-    try await hog.fill(leavingFree: 0)
-    kill(daemon, SIGCONT)
-    let error = try #require(await outcome)
-    #expect(error.code == .refused)
-    #expect(error.message.contains("swap ran full"))
     hog.release()
+    #expect(error?.code == .refused)
+    #expect(error?.message.contains("swap ran full") == true)
     #expect(try await scene.machine().lastFailure?.code.rawValue == "swapFull")
     try await scene.event(.sleepFailed, code: "swapFull", after: mark, within: Self.patience)
     #expect(try await scene.detours() == 0)
