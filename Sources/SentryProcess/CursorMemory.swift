@@ -5,9 +5,13 @@ import Seamless
 /// The mapped memory of a VM's cursors; the memfd behind it outlives the sentry.
 final class CursorMemory {
   let table: CursorTable
+  private let memory: OwnedFileDescriptor
   private let bytes: UnsafeMutableRawBufferPointer
 
-  /// Maps the whole memfd and reads the table in it. The descriptor is no longer needed afterwards.
+  /// The memfd's, kept for a daemon that has lost its own.
+  var descriptor: CInt { memory.rawValue }
+
+  /// Maps the whole memfd and reads the table in it.
   init(_ memory: consuming OwnedFileDescriptor) throws {
     var status = stat()
     try checked(fstat(memory.rawValue, &status))
@@ -19,6 +23,7 @@ final class CursorMemory {
       throw LinuxError(code: .malformed, message: "the memory of the cursors cannot be mapped")
     }
     bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
+    self.memory = memory
     do {
       table = try CursorTable(attaching: bytes)
     } catch {

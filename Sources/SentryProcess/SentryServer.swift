@@ -381,6 +381,15 @@ final class SentryServer {
       }
     case .traffic(let name):
       with(name, id) { daemon?.reply(id, .traffic(traffic($0))) }
+    case .lend(let name):
+      with(name, id) { ward in
+        daemon?.reply(
+          id,
+          .lent(
+            LentDescriptors(
+              cursors: ward.cursors.descriptor, detourTap: ward.detourTap.rawValue,
+              injector: ward.injector.descriptor, learner: ward.tapWatch.descriptor)))
+      }
     case .forget(let name):
       if let ward = wards[name] { dismiss(ward) }
       daemon?.reply(id, .done)

@@ -24,9 +24,9 @@ extension Machine {
       let monitor = try await QMPClient.connect(
         path: context.directory.machine(name).monitorSocket, deadline: .seconds(4))
       let status = try await monitor.queryStatus()
-      let running = try find(runtime, monitor)
+      let running = try find(runtime, monitor, lines: phase == nil ? nil : await borrowLines())
       let entry = try await context.inventory.read { try $0.currentStep(name) }
-      attend(running)
+      attend(try find(runtime, monitor, lines: nil))
       await recover(running, status, phase: phase, entry)
     } catch {
       guard runtime.process.isAlive else { return await recoverDead(runtime) }
@@ -87,13 +87,31 @@ extension Machine {
   }
 
   private func find(
-    _ runtime: RuntimeRecord, _ monitor: QMPClient
+    _ runtime: RuntimeRecord, _ monitor: QMPClient, lines: SentryLines?
   ) throws -> RunningMachine {
     let process = try ProcessHandle(opening: runtime.process)
     let group = runtime.controlGroup.flatMap { path in try? context.groups?.group(at: path) }
     return RunningMachine(
       runtime: runtime, process: process, monitor: monitor,
-      detour: try runtime.findDetour(), group: group, lines: nil)
+      detour: try runtime.findDetour(), group: group, lines: lines)
+  }
+
+  /// What an earlier daemon gave to the sentry: without it the VM would not survive the sentry asleep.
+  private func borrowLines() async -> SentryLines? {
+    do {
+      guard case .lent(let lent) = try await context.sentry.request(.lend(name: name)),
+        let pid = await context.sentry.processID
+      else { return nil }
+      let sentry = try ProcessHandle(opening: .of(pid: pid))
+      return SentryLines(
+        cursors: try sentry.duplicateDescriptor(lent.cursors),
+        detourTap: try sentry.duplicateDescriptor(lent.detourTap),
+        injector: PacketSocket(adopting: try sentry.duplicateDescriptor(lent.injector)),
+        learner: PacketSocket(adopting: try sentry.duplicateDescriptor(lent.learner)))
+    } catch {
+      logger.warning("the sentry's descriptors cannot be had", metadata: ["error": "\(error)"])
+      return nil
+    }
   }
 
   private func recover(

@@ -214,6 +214,8 @@ extension Machine {
   // MARK: - Attending
 
   /// Watches for the end of a QEMU.
+  ///
+  /// - Parameter running: without ``RunningMachine/lines``, which would be held open until then.
   func attend(_ running: RunningMachine) {
     let events = running.monitor.events()
     let guestShutDown = Task {

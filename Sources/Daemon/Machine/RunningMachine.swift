@@ -14,7 +14,7 @@ final class RunningMachine: Sendable {
   let monitor: QMPClient
   let detour: Detour
   let group: MemoryControlGroup?
-  /// Nil after the daemon's restart: the sentry has them, and the daemon could not get them back.
+  /// Nil while no sentry guards the VM.
   let lines: SentryLines?
 
   init(

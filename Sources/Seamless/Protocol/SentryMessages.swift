@@ -6,7 +6,7 @@
 /// started it, so the first message states the version.
 public enum SentryProtocol {
   /// Raised whenever a message changes its meaning.
-  public static let version = 1
+  public static let version = 2
   /// The longest message either side accepts, in bytes.
   public static let maximumMessageBytes = 64 * 1024
   /// Descriptors that come with ``SentryRequest/Body/guardMachine(_:)``.
@@ -44,6 +44,8 @@ public struct SentryRequest: Codable, Sendable {
     case wake(name: String, cause: WakeCause)
     /// What the VM's traffic looks like.
     case traffic(name: String)
+    /// Which of its descriptors a daemon that has started anew may take a copy of (pidfd_getfd(2)).
+    case lend(name: String)
     /// The VM is gone.
     case forget(name: String)
   }
@@ -85,6 +87,7 @@ public struct SentryReply: Codable, Sendable {
     /// The sentry's process and the machines in its care.
     case welcome(pid: Int32, [GuardStatus])
     case traffic(TrafficReport)
+    case lent(LentDescriptors)
     case awake(WakeOutcome)
     /// The request could not be carried out; the VM is as it was before.
     case refused(code: Refusal, message: String)
@@ -182,6 +185,21 @@ public struct WakeOutcome: Codable, Sendable {
     self.heldFrames = heldFrames
     self.droppedFrames = droppedFrames
     self.answeredFrames = answeredFrames
+  }
+}
+
+/// The numbers, in the sentry's process, of the descriptors that it works with.
+public struct LentDescriptors: Codable, Sendable {
+  public let cursors: Int32
+  public let detourTap: Int32
+  public let injector: Int32
+  public let learner: Int32
+
+  public init(cursors: Int32, detourTap: Int32, injector: Int32, learner: Int32) {
+    self.cursors = cursors
+    self.detourTap = detourTap
+    self.injector = injector
+    self.learner = learner
   }
 }
 
