@@ -20,13 +20,20 @@ public final class KeepaliveCounter: Sendable {
     public init() {}
   }
 
+  private struct Probe {
+    let at: ContinuousClock.Instant
+    let sequence: UInt32
+    var isAnswered = false
+  }
+
   private struct Flow {
     var acknowledged: UInt32?
-    var openProbe: UInt32?
+    /// The index of the probe that waits for its answer.
+    var openProbe: Int?
   }
 
   private struct State {
-    var count = Count()
+    var probes: [Probe] = []
     var flows: [FlowKey: Flow] = [:]
   }
 
@@ -44,11 +51,18 @@ public final class KeepaliveCounter: Sendable {
     Task { try await self.watch() }
   }
 
-  /// What was seen until now.
-  public func count() -> Count {
+  /// What was seen until now of the probes that were sent since a moment; of all, without one.
+  public func count(since start: ContinuousClock.Instant? = nil) -> Count {
     state.withLock { state in
-      var count = state.count
-      count.open = state.flows.values.count { $0.openProbe != nil }
+      var count = Count()
+      for probe in state.probes where start.map({ probe.at >= $0 }) ?? true {
+        count.sent += 1
+        if probe.isAnswered { count.answered += 1 }
+      }
+      for flow in state.flows.values {
+        guard let open = flow.openProbe else { continue }
+        if start.map({ state.probes[open].at >= $0 }) ?? true { count.open += 1 }
+      }
       return count
     }
   }
@@ -77,12 +91,14 @@ public final class KeepaliveCounter: Sendable {
         if segment.isPlain, segment.payloadLength <= 1, let acknowledged = flow.acknowledged,
           segment.sequence == acknowledged &- 1
         {
-          state.count.sent += 1
-          flow.openProbe = segment.sequence
+          flow.openProbe = state.probes.count
+          state.probes.append(Probe(at: .now, sequence: segment.sequence))
         }
       } else if segment.hasAcknowledgement {
-        if let probe = flow.openProbe, segment.acknowledgement == probe &+ 1 {
-          state.count.answered += 1
+        if let open = flow.openProbe,
+          segment.acknowledgement == state.probes[open].sequence &+ 1
+        {
+          state.probes[open].isAnswered = true
           flow.openProbe = nil
         }
         flow.acknowledged = segment.acknowledgement
