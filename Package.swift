@@ -84,7 +84,8 @@ let package = Package(
     library("Commands", ["API", "Client", argumentParser]),
 
     executable("dormouse", ["Commands"]),
-    executable("dormoused", ["API", "Daemon", "Failpoints", "Web", argumentParser, lifecycle, log]),
+    executable(
+      "dormoused", ["API", "Daemon", "Failpoints", "Web", argumentParser, lifecycle, log]),
     executable("dormouse-sentry", ["SentryProcess"]),
 
     // The lab: real guests, real swap, real namespaces; shared by tests, demo and benchmarks.
@@ -98,7 +99,7 @@ let package = Package(
 
     tests("LinuxTests", ["LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork"]),
     tests("QEMUTests", ["QMP", "QEMU", "LinuxSystem", "LinuxProcess", nioCore, nioPosix]),
-    tests("SeamlessTests", ["Frames", "Seamless", "SentryProcess"]),
+    tests("SeamlessTests", ["Frames", "Seamless", "SentryProcess", "LinuxSystem"]),
     tests("SuspendToSwapTests", ["SuspendToSwap", "LinuxMemory", "LinuxProcess"]),
     tests(
       "DaemonTests",

@@ -9,11 +9,6 @@ public enum SentryMain {
   /// - Returns: the exit status.
   public static func run(listenDescriptor: Int32) -> Int32 {
     signal(SIGPIPE, SIG_IGN)
-    // The daemon starts this program by a descriptor, which is no name to find it by.
-    if let name = fopen("/proc/self/comm", "w") {
-      fputs("dormouse-sentry", name)
-      fclose(name)
-    }
     let failpoints = Failpoints.fromEnvironment()
     if let summary = failpoints.summary {
       complain("TEST MODE: this sentry kills or halts itself at: \(summary)")

@@ -15,6 +15,7 @@ final class SentryServer {
   static let continueRetry: UInt64 = 2_000_000_000
   /// A sentry with no machine and no daemon has nothing to do after this, in nanoseconds.
   static let idleLimit: UInt64 = 15_000_000_000
+  private var isRetiring = false
 
   private var poll: EventPoll
   private let netlink: RouteNetlink
@@ -60,6 +61,7 @@ final class SentryServer {
         lastTick = now
         tick(now)
         if wards.isEmpty, daemon == nil, now - lastContact > Self.idleLimit { return }
+        if isRetiring, wards.values.allSatisfy({ $0.publicPhase == .learning }) { return }
       }
     }
   }
@@ -115,6 +117,16 @@ final class SentryServer {
       poll.remove(ward.tapWatch.descriptor)
     }
     ward.framesThisSecond = 0
+  }
+
+  /// A daemon of another release is there, which will start a sentry of its own: until then nobody may
+  /// sleep, and afterwards this one is in the way.
+  private func retire() {
+    isRetiring = true
+    let now = MonotonicClock.nowNanoseconds()
+    for ward in wards.values where ward.publicPhase != .learning {
+      wake(ward, cause: .sentryReplaced, flow: nil, firstSeen: now)
+    }
   }
 
   // MARK: - Frames
@@ -350,7 +362,10 @@ final class SentryServer {
     switch message.request.body {
     case .hello(let version):
       guard version == SentryProtocol.version else {
-        return refuse(id, .version, "this sentry speaks version \(SentryProtocol.version)")
+        refuse(
+          id, .version,
+          "this sentry speaks version \(SentryProtocol.version); it wakes its machines and ends")
+        return retire()
       }
       let machines = wards.values.map {
         GuardStatus(name: $0.machine.name, phase: $0.publicPhase)

@@ -8,4 +8,9 @@ guard arguments.count == 3, arguments[1] == "--listen-descriptor",
 else {
   exit(SentryMain.refuse())
 }
+// The daemon starts this program by a descriptor, which is no name to find it by.
+if let name = fopen("/proc/self/comm", "w") {
+  fputs("dormouse-sentry", name)
+  fclose(name)
+}
 exit(SentryMain.run(listenDescriptor: descriptor))

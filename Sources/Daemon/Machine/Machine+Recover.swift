@@ -129,6 +129,11 @@ extension Machine {
     }
     if status == .running, entry == nil, phase == .learning || !running.detour.isPossible {
       enter(.awake(running))
+      // The daemon may have died while it gave the VM to the sentry anew: the record then names a detour
+      // tap that is gone.
+      if running.detour.isPossible, running.detour.detourTap == 0 || running.lines == nil {
+        await guardAnew()
+      }
       await tell(.recovered, "\(name) is still awake")
       // The daemon that noted the end of a wake may have died before it told the guest the time.
       if memo.lastWake?.clockStepped == false { stepClockSoon() }

@@ -117,8 +117,8 @@ actor SentrySupervisor {
     do {
       return try await connection.request(
         .hello(version: SentryProtocol.version), deadline: Self.patience)
-    } catch let error as SentryError where error.code == .silent || error.code == .refused {
-      // Refused: it is another release's. It would guard on for as long as somebody keeps asking.
+    } catch let error as SentryError where error.code == .silent {
+      // One that refuses is another release's: it wakes its machines and ends by itself.
       endUnusableSentry()
       throw error
     }

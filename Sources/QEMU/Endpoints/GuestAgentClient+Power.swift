@@ -7,7 +7,7 @@ extension GuestAgentClient {
   public func shutDown(deadline: Duration = .seconds(2)) async throws(QMPError) {
     do {
       try await execute("guest-shutdown", deadline: deadline)
-    } catch where error.code == .deadline || error.code == .closed {
+    } catch  where error.code == .deadline || error.code == .closed {
       return
     }
   }

@@ -17,6 +17,8 @@ public struct WakeCause: RawRepresentable, Codable, Hashable, Sendable {
   public static let daemonLost = WakeCause(rawValue: "daemonLost")
   /// The daemon lost its sentry and woke the VM itself.
   public static let sentryLost = WakeCause(rawValue: "sentryLost")
+  /// A daemon of another release came, whose protocol this sentry does not speak.
+  public static let sentryReplaced = WakeCause(rawValue: "sentryReplaced")
   /// Somebody removed the detour's filter.
   public static let detourRemoved = WakeCause(rawValue: "detourRemoved")
   /// The daemon started anew and found the VM in a state that it could not trust.
