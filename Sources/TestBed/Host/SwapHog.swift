@@ -17,7 +17,8 @@ public final class SwapHog: Sendable {
   public func fill(leavingFree limit: UInt64) async throws -> UInt64 {
     try await onBlockingThread("swap hog") { [self] in
       var free = try SwapStatus.current().freeBytes
-      while free > limit {
+      var fruitless = 0
+      while free > limit, fruitless < 20 {
         // Down to what is left, so that the limit is met to the page.
         let size = min(Self.portion, Int(free - limit) + 4_095 & ~4_095)
         let memory = mmap(
@@ -31,7 +32,8 @@ public final class SwapHog: Sendable {
         memset(memory, 0xa5, size)
         try checked("page out memory to fill swap with", madvise(memory, size, MADV_PAGEOUT))
         let left = try SwapStatus.current().freeBytes
-        if left >= free { break }
+        // Others may free some meanwhile, and that is no sign that it takes no more.
+        fruitless = left < free ? 0 : fruitless + 1
         free = left
       }
       return free
