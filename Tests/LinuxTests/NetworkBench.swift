@@ -72,9 +72,27 @@ final class NetworkBench: Sendable {
     try netlink.addClsact(detourIndex)
     try netlink.addRedirect(
       from: detourIndex, hook: .ingress, to: machineIndex, delivery: .ingress, priority: 1)
-    return NetworkBench(
+    let bench = NetworkBench(
       host: host, client: client, netlink: netlink, machine: machine, detour: detour,
       indices: (machineIndex, detourIndex, near, far))
+    try await bench.waitForTheCable()
+    return bench
+  }
+
+  /// A bridge hears of a port's carrier by a work queue of the kernel's, up to a second or two late, and
+  /// drops what comes before.
+  private func waitForTheCable() async throws {
+    let probe = try await clientSocket(.injecting)
+    try await waiting {
+      let deadline = ContinuousClock.now + .seconds(10)
+      while self.machineRead(within: 20) == nil {
+        guard ContinuousClock.now < deadline else {
+          throw BenchError("the bridge forwards nothing")
+        }
+        try probe.send(experimentalFrame(0))
+      }
+      while self.machineRead(within: 20) != nil {}
+    }
   }
 
   /// A packet socket of the host's. Sockets stay in the namespace that they were opened in.
