@@ -3,7 +3,8 @@ import TestBed
 /// What the audience has seen of one way to get an idle guest's memory back.
 struct DemoAct: Sendable {
   var releaseSeconds = 0.0
-  var availableGrowth: Int64 = 0
+  /// What the guest's QEMU no longer has in memory.
+  var releasedBytes: Int64 = 0
   var pingsAnswered = 0
   var keepalives = KeepaliveCounter.Count()
   var sshLives = false
@@ -16,7 +17,7 @@ struct DemoAct: Sendable {
     let columns: [(DemoAct) -> [String]] = [
       { act in
         [
-          seconds(act.releaseSeconds), mebibytes(act.availableGrowth),
+          seconds(act.releaseSeconds), mebibytes(act.releasedBytes),
           "\(act.pingsAnswered) of \(DemoStage.secondsAsleep)",
           "\(act.keepalives.answered) of \(act.keepalives.sent)",
           act.sshLives ? "lives" : "lost", act.httpLives ? "lives" : "lost",
@@ -25,7 +26,7 @@ struct DemoAct: Sendable {
       }
     ]
     let rows = [
-      "to give the memory back", "memory that the host gained", "pings answered meanwhile",
+      "time to give memory back", "memory given back", "pings answered meanwhile",
       "keepalives answered meanwhile", "SSH session, keepalives on",
       "HTTP connection, keepalives on", "from a keystroke to the reply",
       "guest's clock two seconds later",

@@ -102,7 +102,7 @@ struct DemoStage: Sendable {
       throw TestBedError(code: .malformed, message: "the daemon does not say how the sleep went")
     }
     let after = try HostMemory.current(groupOf: pid)
-    act.availableGrowth = Int64(after.availableBytes) - Int64(before.availableBytes)
+    act.releasedBytes = Int64(before.groupBytes) - Int64(after.groupBytes)
     say(
       "It fell asleep by itself \(seconds(waited)) later; that took "
         + "\(seconds(report.durationSeconds)). What the host got back:")
@@ -135,12 +135,10 @@ struct DemoStage: Sendable {
     let (ssh, http) = try await open(guest)
 
     var act = DemoAct()
-    let before = try HostMemory.availableBytes()
+    act.releasedBytes = Int64(try HostMemory.residentBytes(of: machine.process.pid))
     let start = ContinuousClock.now
     let file = try await machine.save()
     act.releaseSeconds = (ContinuousClock.now - start).inSeconds
-    try await Task.sleep(for: .milliseconds(300))
-    act.availableGrowth = Int64(try HostMemory.availableBytes()) - Int64(before)
     say(
       "Paused, written to a file and ended in \(seconds(act.releaseSeconds)); "
         + "away for \(Self.secondsAsleep) s.")

@@ -22,6 +22,18 @@ public struct HostMemory: Sendable, Hashable {
     try MemoryInformation.current().availableBytes
   }
 
+  /// What a process has in memory of its own: its anonymous and its shared memory, without files
+  /// (/proc/PID/status).
+  public static func residentBytes(of pid: Int32) throws -> UInt64 {
+    var sum: UInt64 = 0
+    for line in try KernelFile.text("/proc/\(pid)/status").split(separator: "\n") {
+      let fields = line.split { $0 == " " || $0 == "\t" }
+      guard fields.count == 3, fields[0] == "RssAnon:" || fields[0] == "RssShmem:" else { continue }
+      sum += (UInt64(fields[1]) ?? 0) << 10
+    }
+    return sum
+  }
+
   /// The memory control group of a process (cgroups(7): `/proc/PID/cgroup`).
   private static func group(of pid: Int32) throws -> MemoryControlGroup {
     let hierarchy = try MemoryControlGroup.detect()
