@@ -120,9 +120,9 @@ extension Machine {
         await forget(running, then: .stopped)
         return
       }
-      await forget(running, then: .failed)
       let message = "QEMU of \(name) has died; it is not restarted by itself"
       await noteFailure(code: "died", message: message)
+      await forget(running, then: .failed)
       await tell(.died, message)
     }
   }

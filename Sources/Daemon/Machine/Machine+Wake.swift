@@ -174,6 +174,7 @@ extension Machine {
 
   /// The guest slept and its clock with it: tell it what time it is (qemu-ga's guest-set-time).
   private func stepClock() async {
+    let wake = memo.wakes
     do {
       let agent = try await GuestAgentClient.connect(
         path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
@@ -183,6 +184,8 @@ extension Machine {
       memo.lastWake?.clockStepped = true
       await saveHistory()
     } catch {
+      // A VM that has stopped or fallen asleep meanwhile cannot answer; its next wake sets the clock.
+      guard case .awake = state, memo.wakes == wake else { return }
       logger.warning("the guest's clock was not set", metadata: ["error": "\(error)"])
       await tell(
         .warning,
