@@ -95,7 +95,7 @@ let package = Package(
         "API", "Client", "LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork", "QEMU",
         subprocess, system,
       ]),
-    executable("dormouse-lab", ["TestBed", argumentParser]),
+    executable("dormouse-lab", ["TestBed", "API", "Client", "QEMU", argumentParser]),
 
     tests("LinuxTests", ["LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork"]),
     tests("QEMUTests", ["QMP", "QEMU", "LinuxSystem", "LinuxProcess", nioCore, nioPosix]),
@@ -106,6 +106,11 @@ let package = Package(
       [
         "Daemon", "Inventory", "API", "Client", "Web", "Commands", "dormouse", grdb, log, lifecycle,
       ]),
-    tests("IntegrationTests", ["TestBed", "API", "Client", "Daemon", "Seamless", "SuspendToSwap"]),
+    tests(
+      "IntegrationTests",
+      [
+        "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxSystem", "QEMU", "Seamless",
+        "SuspendToSwap",
+      ]),
   ]
 )
