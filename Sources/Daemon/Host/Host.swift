@@ -113,7 +113,7 @@ public actor Host: HostService, Service {
 
   private func take(_ report: SentrySupervisor.Report) async {
     switch report {
-    case .up(_, let statuses, let restarted):
+    case .up(let statuses, let restarted):
       await sentryCame(statuses, restarted: restarted)
     case .down(let why):
       sentryState = .lost

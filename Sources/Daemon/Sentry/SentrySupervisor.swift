@@ -11,7 +11,7 @@ actor SentrySupervisor {
   /// What the supervisor tells the host, in the order in which it happened.
   enum Report: Sendable {
     /// A sentry is there, with these machines in its care: none when it has just been started.
-    case up(SentryConnection, [GuardStatus], restarted: Bool)
+    case up([GuardStatus], restarted: Bool)
     /// The sentry is gone.
     case down(String)
     case notice(SentryNotice)
@@ -40,9 +40,6 @@ actor SentrySupervisor {
     credentials = Credentials(
       uid: user, gid: user, supplementaryGroups: [], ambientCapabilities: [.netAdmin])
   }
-
-  /// Whether a sentry is in reach.
-  var isUp: Bool { connection != nil }
 
   /// - Throws: ``SentryError``.
   func request(
@@ -105,7 +102,7 @@ actor SentrySupervisor {
           }
         }
       }
-      await report(.up(connection, machines, restarted: restarted))
+      await report(.up(machines, restarted: restarted))
       for await notice in notices { await report(.notice(notice)) }
       group.cancelAll()
     }
