@@ -8,7 +8,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dormouse
 # Where SwiftPM builds. Outside of the checkout, so that a fresh clone builds only what changed.
 BUILD ?= $(CACHE)/build
 CONFIGURATION ?= release
-# For bench-sleep: text, or json for one object as the last line.
+# For the benchmarks: text, or json for one object as the last line.
 FORMAT ?= text
 # Further arguments for `swift test`, such as TESTS='--filter Lab'.
 TESTS ?=
@@ -20,7 +20,7 @@ SWIFT_TEST := swift test $(SWIFT_OPTIONS) --skip-build --disable-xctest --no-par
 LAB := DORMOUSE_BIN_DIR=$(BIN) DORMOUSE_LAB_OWNER=$$PPID scripts/lab.sh
 SOURCES := Package.swift Sources Tests
 
-.PHONY: help setup build image demo test unit bench bench-sleep soak format lint clean
+.PHONY: help setup build image demo test unit bench bench-sleep bench-density soak format lint clean
 
 help: ## Say what the targets do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,11 +47,15 @@ unit: build ## Run the tests that need no virtual machine (1 minute)
 	@echo "unit: running the tests that need no virtual machine (about 1 minute)" >&2
 	@$(LAB) $(SWIFT_TEST) --skip IntegrationTests $(TESTS)
 
-bench: bench-sleep ## Run all benchmarks
+bench: bench-sleep bench-density ## Run all benchmarks
 
 bench-sleep: image ## Measure sleeping and waking; FORMAT=json for one object as the last line (10 minutes)
 	@echo "bench-sleep: at least 100 rounds in a lab of their own (about 10 minutes)" >&2
 	@$(LAB) $(BIN)/dormouse-lab bench-sleep --format $(FORMAT)
+
+bench-density: image ## Measure 64 sleeping machines and wake all at once; FORMAT=json (15 minutes, 24 GiB of disk)
+	@echo "bench-density: 64 machines in a lab of their own (about 15 minutes)" >&2
+	@DORMOUSE_LAB_SWAP=$${DORMOUSE_LAB_SWAP:-24G} $(LAB) $(BIN)/dormouse-lab bench-density --format $(FORMAT)
 
 soak: image ## Run what is too long for the tests (1 hour)
 	@echo "soak: running in a lab of its own (about 1 hour)" >&2

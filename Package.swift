@@ -104,7 +104,8 @@ let package = Package(
     tests(
       "DaemonTests",
       [
-        "Daemon", "Inventory", "API", "Client", "Web", "Commands", "dormouse", grdb, log, lifecycle,
+        "Daemon", "Inventory", "API", "Client", "QEMU", "Web", "Commands", "dormouse", grdb, log,
+        lifecycle,
       ]),
     tests(
       "IntegrationTests",

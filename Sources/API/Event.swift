@@ -32,6 +32,10 @@ public struct Event: Codable, Sendable, Hashable {
     public static let sleepRefused = Kind(rawValue: "sleepRefused")
     /// A sleep failed on the way; the VM runs.
     public static let sleepFailed = Kind(rawValue: "sleepFailed")
+    /// A VM was saved as a template, and stopped.
+    public static let saved = Kind(rawValue: "saved")
+    /// A VM could not be saved.
+    public static let saveFailed = Kind(rawValue: "saveFailed")
     /// A VM's QEMU ended when nobody had asked for it.
     public static let died = Kind(rawValue: "died")
     /// The sentry does not answer.

@@ -32,6 +32,10 @@ public protocol HostService: Sendable {
   /// Wakes a VM. `POST /v1/virtual-machines/{name}/wake`.
   func wake(_ name: String) async throws -> VirtualMachine
 
+  /// Writes a VM's state into a directory, as a template for others, and stops it.
+  /// `POST /v1/virtual-machines/{name}/save`.
+  func save(_ name: String, to request: SaveRequest) async throws -> VirtualMachine
+
   /// Changes after how many seconds without activity a VM is put to sleep; nil is never.
   /// `PATCH /v1/virtual-machines/{name}`.
   func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine

@@ -25,9 +25,9 @@ public struct CreateRequest: Codable, Sendable, Hashable {
 
   /// Unique on this host; see ``validated()`` for what a name may be.
   public var name: String
-  /// Guest RAM in bytes, a multiple of 1 MiB.
+  /// Guest RAM in bytes, a multiple of 1 MiB; 0 with a template, which decides it.
   public var memoryBytes: UInt64
-  /// Virtual processors.
+  /// Virtual processors; 0 with a template.
   public var cpus: Int
   /// Absolute path of a disk image.
   public var image: String?
@@ -43,12 +43,15 @@ public struct CreateRequest: Codable, Sendable, Hashable {
   public var networks: [Network]
   /// Seconds without activity after which it is put to sleep; absent: only by order.
   public var idleAfterSeconds: Double?
+  /// Absolute path of a template whose hardware it has, and from whose state its first start continues.
+  public var template: String?
 
   /// A request from its parts.
   public init(
     name: String, memoryBytes: UInt64, cpus: Int, image: String? = nil,
     imageFormat: ImageFormat? = nil, kernel: String? = nil, initrd: String? = nil,
-    kernelCommandLine: String? = nil, networks: [Network] = [], idleAfterSeconds: Double? = nil
+    kernelCommandLine: String? = nil, networks: [Network] = [], idleAfterSeconds: Double? = nil,
+    template: String? = nil
   ) {
     self.name = name
     self.memoryBytes = memoryBytes
@@ -60,6 +63,18 @@ public struct CreateRequest: Codable, Sendable, Hashable {
     self.kernelCommandLine = kernelCommandLine
     self.networks = networks
     self.idleAfterSeconds = idleAfterSeconds
+    self.template = template
+  }
+}
+
+/// The body of `POST /v1/virtual-machines/{name}/save`.
+public struct SaveRequest: Codable, Sendable, Hashable {
+  /// Absolute path of a directory that does not exist yet, in one that does.
+  public var directory: String
+
+  /// A request from its parts.
+  public init(directory: String) {
+    self.directory = directory
   }
 }
 

@@ -4,7 +4,14 @@ extension CreateRequest {
   public func validated() throws(APIError) -> CreateRequest {
     var result = self
     try VirtualMachine.validate(name: name)
-    try validateSize()
+    if template != nil {
+      try validateAsTemplates()
+    } else {
+      try validateSize()
+      guard image != nil || kernel != nil else {
+        throw APIError(.invalid, "there is nothing to boot: name an image, a kernel, or both")
+      }
+    }
     try validateBoot()
     if image != nil && imageFormat == nil {
       result.imageFormat = image?.hasSuffix(".qcow2") == true ? .qcow2 : .raw
@@ -32,21 +39,25 @@ extension CreateRequest {
     }
   }
 
-  private func validateBoot() throws(APIError) {
-    guard image != nil || kernel != nil else {
-      throw APIError(.invalid, "there is nothing to boot: name an image, a kernel, or both")
+  private func validateAsTemplates() throws(APIError) {
+    guard memoryBytes == 0, cpus == 0, kernel == nil, initrd == nil, kernelCommandLine == nil else {
+      throw APIError(
+        .invalid, "memory, processors and kernel are the template's: leave them out, or at 0")
     }
+  }
+
+  private func validateBoot() throws(APIError) {
     if kernel == nil && (initrd != nil || kernelCommandLine != nil) {
       throw APIError(.invalid, "initrd and kernelCommandLine need a kernel")
     }
     if image == nil && imageFormat != nil {
       throw APIError(.invalid, "imageFormat needs an image")
     }
-    for (key, path) in [("image", image), ("kernel", kernel), ("initrd", initrd)] {
-      guard let path else { continue }
-      guard path.hasPrefix("/"), !path.utf8.contains(0), path.utf8.count < 4096 else {
-        throw APIError(.invalid, "\(key) \"\(path)\" is not an absolute path")
-      }
+    let paths = [
+      ("image", image), ("kernel", kernel), ("initrd", initrd), ("template", template),
+    ]
+    for (key, path) in paths {
+      if let path { try validate(path: path, as: key) }
     }
     if let kernelCommandLine {
       // The kernel's own limit on x86 is 2048 bytes with the final zero (COMMAND_LINE_SIZE).
@@ -57,6 +68,20 @@ extension CreateRequest {
           .invalid, "kernelCommandLine must be below 2048 bytes and without control characters")
       }
     }
+  }
+}
+
+extension SaveRequest {
+  /// The request, or what is wrong with it. Says nothing about what exists on the host.
+  public func validated() throws(APIError) -> SaveRequest {
+    try validate(path: directory, as: "directory")
+    return self
+  }
+}
+
+private func validate(path: String, as key: String) throws(APIError) {
+  guard path.hasPrefix("/"), !path.utf8.contains(0), path.utf8.count < 4096 else {
+    throw APIError(.invalid, "\(key) \"\(path)\" is not an absolute path")
   }
 }
 

@@ -16,6 +16,8 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
     case asleep
     /// It is being woken.
     case waking
+    /// Its state is being written to a template; it stops then.
+    case saving
     /// QEMU died, or what it is doing cannot be told. See ``VirtualMachine/lastFailure``.
     case failed
   }
@@ -52,13 +54,16 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
   public var lastFailure: Failure?
   /// Why it cannot be put to sleep now; empty when nothing stands in the way.
   public var obstacles: [String]
+  /// The template from which it continues when it is started; absent when it boots.
+  public var template: String?
 
   /// A virtual machine from its parts.
   public init(
     name: String, state: State, stateSince: Date, pid: Int32? = nil, memoryBytes: UInt64,
     cpus: Int, networks: [Network] = [], machineType: String? = nil, accelerator: String? = nil,
     idleAfterSeconds: Double? = nil, sleep: SleepReport? = nil, lastWake: WakeReport? = nil,
-    sleeps: Int = 0, wakes: Int = 0, lastFailure: Failure? = nil, obstacles: [String] = []
+    sleeps: Int = 0, wakes: Int = 0, lastFailure: Failure? = nil, obstacles: [String] = [],
+    template: String? = nil
   ) {
     self.name = name
     self.state = state
@@ -76,6 +81,7 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
     self.wakes = wakes
     self.lastFailure = lastFailure
     self.obstacles = obstacles
+    self.template = template
   }
 }
 

@@ -87,6 +87,12 @@ public struct DormouseClient: HostService {
     try await ask(.POST, path(of: name) + "/wake", within: deadlines.transition)
   }
 
+  /// Saves a VM as a template, and stops it.
+  public func save(_ name: String, to request: SaveRequest) async throws -> VirtualMachine {
+    try await ask(
+      .POST, path(of: name) + "/save", body: request.validated(), within: deadlines.transition)
+  }
+
   /// Changes after how many seconds without activity a VM is put to sleep; nil is never.
   public func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
     try await ask(

@@ -37,6 +37,21 @@ public enum StartStep: String, CaseIterable, Sendable {
   public var failpoint: String { "start." + rawValue }
 }
 
+/// The steps of saving a VM as a template. Journaled are ``saving``, up to ``ending`` all of it is undone
+/// after a crash, and ``ending``, from which on it is finished.
+public enum SaveStep: String, CaseIterable, Sendable {
+  /// The template's directory exists; the VM still runs.
+  case saving
+  /// The VM is paused and its state written.
+  case written
+  /// All but the template's last file is on the disk; the VM is about to end.
+  case ending
+  /// QEMU has ended, and there is no template yet.
+  case ended
+
+  public var failpoint: String { "save." + rawValue }
+}
+
 /// The steps of waking as the daemon sees them; the sentry does the waking itself.
 public enum WakeStep: String, CaseIterable, Sendable {
   /// Somebody ordered it, the sentry is about to be told.

@@ -19,14 +19,16 @@ public struct InventoryTransaction {
     try VirtualMachineRecord.fetchOne(database, key: name)
   }
 
-  /// Adds a VM. Throws `.constraint` when its name, uid or MAC address is taken.
+  /// Adds a VM. Throws `.constraint` when its name or uid is taken, or its MAC address on its bridge.
   public func insert(_ record: VirtualMachineRecord) throws {
     do {
       try record.insert(database)
     } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
       throw InventoryError(
         code: .constraint,
-        message: "\"\(record.name)\" cannot be added: its name, uid or MAC address is in use",
+        message:
+          "\"\(record.name)\" cannot be added: its name, its uid, or its MAC address on its bridge is "
+          + "in use",
         cause: error)
     }
   }

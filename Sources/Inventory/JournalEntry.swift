@@ -21,6 +21,8 @@ public struct JournalEntry: Codable, Sendable, Hashable {
     public static let sleep = Transition(rawValue: "sleep")
     /// From asleep to awake.
     public static let wake = Transition(rawValue: "wake")
+    /// From awake to stopped, with a template.
+    public static let save = Transition(rawValue: "save")
   }
 
   /// Whose step.

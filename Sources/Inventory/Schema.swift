@@ -45,6 +45,33 @@ enum Schema {
         table.column("details", .text).notNull()
       }
     }
+    // Machines from one template have one address; each is on a bridge of its own.
+    migrator.registerMigration("2 an address is unique on its bridge") { database in
+      try database.create(table: "newVirtualMachine") { table in
+        table.primaryKey("name", .text)
+        table.column("uid", .text).notNull().unique()
+        table.column("descriptionJSON", .blob)
+        table.column("requestJSON", .blob).notNull()
+        table.column("bridge", .text)
+        table.column("macAddress", .text)
+        table.column("idleAfterSeconds", .double)
+        table.column("createdAt", .datetime).notNull()
+        table.column("processID", .integer)
+        table.column("processStartTime", .integer)
+        table.column("desiredState", .text).notNull()
+        table.column("runtimeJSON", .blob)
+      }
+      try database.execute(
+        sql: """
+          INSERT INTO newVirtualMachine
+          SELECT name, uid, descriptionJSON, requestJSON, bridge, macAddress, idleAfterSeconds,
+            createdAt, processID, processStartTime, desiredState, runtimeJSON FROM virtualMachine;
+          DROP TABLE virtualMachine;
+          ALTER TABLE newVirtualMachine RENAME TO virtualMachine;
+          CREATE UNIQUE INDEX virtualMachineAddress
+          ON virtualMachine (coalesce(bridge, ''), macAddress);
+          """)
+    }
     return migrator
   }
 }

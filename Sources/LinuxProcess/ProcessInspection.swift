@@ -19,10 +19,22 @@ public enum ProcessInspection {
       return .nanoseconds(onCPU)
     }
     let status = try ProcessStatus(path: "\(task)/stat")
-    let ticks = status.userTicks &+ status.systemTicks
+    return duration(ticks: status.userTicks &+ status.systemTicks)
+  }
+
+  private static func duration(ticks: UInt64) -> Duration {
     let perSecond = UInt64(max(dormouse_clock_ticks(), 1))
     return .seconds(Int64(clamping: ticks / perSecond))
       + .nanoseconds(Int64(clamping: ticks % perSecond * 1_000_000_000 / perSecond))
+  }
+
+  /// The time that all threads of a process have spent on a CPU so far, in the kernel's clock ticks, mostly
+  /// of 10 ms.
+  ///
+  /// - Throws: ``LinuxError/Code/gone`` when there is no such process.
+  public static func processorTime(of pid: Int32) throws(LinuxError) -> Duration {
+    let status = try ProcessStatus(path: "/proc/\(pid)/stat")
+    return duration(ticks: status.userTicks &+ status.systemTicks)
   }
 
   /// The process's open descriptors, in order, with what /proc/PID/fd says they point to: a path, or

@@ -68,6 +68,10 @@ struct Routes {
     }
     group.post("sleep") { _, context in try await Response.json(service.sleep(context.name())) }
     group.post("wake") { _, context in try await Response.json(service.wake(context.name())) }
+    group.post("save") { request, context in
+      let request = try await request.json(SaveRequest.self).validated()
+      return try await Response.json(service.save(context.name(), to: request))
+    }
   }
 }
 

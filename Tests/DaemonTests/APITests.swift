@@ -108,6 +108,12 @@ struct APITests {
       Spoilt("cpus") { $0.cpus = 0 },
       Spoilt("cpus") { $0.cpus = 256 },
       Spoilt("nothing to boot") { $0.image = nil },
+      Spoilt("are the template's") { $0.template = "/t" },
+      Spoilt("template \"t\"") {
+        $0.template = "t"
+        $0.memoryBytes = 0
+        $0.cpus = 0
+      },
       Spoilt("image \"web.img\"") { $0.image = "web.img" },
       Spoilt("image") { $0.image = "/a\0b" },
       Spoilt("need a kernel") { $0.initrd = "/initrd" },

@@ -25,6 +25,13 @@ struct ClientTests {
         #expect(asleep.sleep?.releasedBytes == 300 << 20)
         #expect(try await client.show("web") == asleep)
         #expect(try await client.wake("web").wakes == 1)
+        let saved = try await client.save("web", to: SaveRequest(directory: "/templates/web"))
+        #expect(saved.state == .stopped)
+        _ = try await client.start("web")
+        let relative = await #expect(throws: APIError.self) {
+          try await client.save("web", to: SaveRequest(directory: "web"))
+        }
+        #expect(relative?.code == .invalid)
         #expect(try await client.setIdle("web", idleAfterSeconds: 5).idleAfterSeconds == 5)
         #expect(try await client.setIdle("web", idleAfterSeconds: nil).idleAfterSeconds == nil)
         #expect(try await client.stop("web").obstacles == [])

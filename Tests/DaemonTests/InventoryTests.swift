@@ -7,9 +7,12 @@ import Testing
 
 @Suite("Inventory", .timeLimit(.minutes(1)))
 struct InventoryTests {
-  private func record(_ name: String, macAddress: String? = nil) -> VirtualMachineRecord {
+  private func record(
+    _ name: String, bridge: String? = nil, macAddress: String? = nil
+  ) -> VirtualMachineRecord {
     VirtualMachineRecord(
-      name: name, uid: "uid-\(name)", requestJSON: Data("{}".utf8), macAddress: macAddress,
+      name: name, uid: "uid-\(name)", requestJSON: Data("{}".utf8), bridge: bridge,
+      macAddress: macAddress,
       createdAt: Date(timeIntervalSince1970: 1_767_225_600))
   }
 
@@ -56,6 +59,21 @@ struct InventoryTests {
         }
       }
       #expect(sameMAC == .constraint)
+      // An address is one machine's on its bridge, and may be another's on another bridge.
+      let onBridge = await code {
+        try await inventory.write { transaction in
+          try transaction.insert(record("fourth", bridge: "br0", macAddress: mac))
+          try transaction.insert(record("fifth", bridge: "br1", macAddress: mac))
+          try transaction.insert(record("sixth", bridge: "br1", macAddress: mac))
+        }
+      }
+      #expect(onBridge == .constraint)
+      try await inventory.write { transaction in
+        for bridge in ["br0", "br1"] {
+          try transaction.insert(record("on-" + bridge, bridge: bridge, macAddress: mac))
+        }
+        for bridge in ["br0", "br1"] { try transaction.delete("on-" + bridge) }
+      }
       #expect(try await inventory.read { try $0.records().map(\.name) } == ["web"])
       let unknown = await code { try await inventory.write { try $0.update("no") { _ in } } }
       #expect(unknown == .notFound)
@@ -285,6 +303,35 @@ struct InventoryTests {
         try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('99 from the future')")
       }
       #expect(await code { _ = try await Inventory.open(path: newer) } == .newerVersion)
+    }
+  }
+
+  @Test("An inventory of the first release is brought up to date, with machines and journal")
+  func upgrade() async throws {
+    try await withTemporaryDirectory { directory in
+      let path = directory + "/inventory.sqlite"
+      let old = try await Inventory.open(path: path)
+      let web = record("web", bridge: "br0", macAddress: "52:54:00:00:00:01")
+      try await old.write { transaction in
+        try transaction.insert(web)
+        try transaction.begin(.sleep, of: "web", step: "asleep")
+      }
+      // What the first release had: an address was unique on its host.
+      try await DatabaseQueue(path: path).write { database in
+        try database.execute(
+          sql: """
+            DROP INDEX virtualMachineAddress;
+            CREATE UNIQUE INDEX firstRelease ON virtualMachine (macAddress);
+            DELETE FROM grdb_migrations WHERE identifier LIKE '2 %';
+            """)
+      }
+      let new = try await Inventory.open(path: path)
+      #expect(try await new.read { try $0.record("web") } == web)
+      #expect(try await new.read { try $0.currentStep("web")?.step } == "asleep")
+      let twin = record("twin", bridge: "br1", macAddress: "52:54:00:00:00:01")
+      try await new.write { try $0.insert(twin) }
+      try await new.write { try $0.delete("web") }
+      #expect(try await new.read { try $0.currentSteps() }.isEmpty)
     }
   }
 

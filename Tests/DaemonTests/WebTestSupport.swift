@@ -102,6 +102,17 @@ actor MemoryHost: HostService {
     }
   }
 
+  func save(_ name: String, to request: SaveRequest) async throws -> VirtualMachine {
+    guard try await show(name).state == .awake else {
+      throw APIError(.conflict, "\(name) is not awake")
+    }
+    emit("saved in \(request.directory)", name)
+    return try await change(name) {
+      $0.state = .stopped
+      $0.pid = nil
+    }
+  }
+
   func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
     try await change(name) { $0.idleAfterSeconds = idleAfterSeconds }
   }

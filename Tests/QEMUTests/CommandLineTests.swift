@@ -94,6 +94,36 @@ import Testing
     #expect(line.descriptors == [3: 30, 4: 20, 5: 21])
   }
 
+  @Test func continuesFromAState() throws {
+    let machine = try machine(.emulation) { _ in }
+    let line = try MachineCommandLine.build(
+      machine, resources: MachineResources(monitors: [20], guestChannels: [21], state: 30))
+    let lines = lines(line.arguments)
+    let state = try #require(line.state)
+    #expect(state == "/dev/fdset/1")
+    #expect(lines.suffix(2) == ["-add-fd fd=5,set=1", "-incoming defer"])
+    #expect(line.descriptors[5] == 30)
+  }
+
+  @Test func keepsTheHardwareWithOtherFiles() throws {
+    let old = try machine(.emulation) {
+      $0.kernel = DirectKernel(kernel: "/k", commandLine: "quiet")
+      $0.disks = [DiskDescription(path: "/a", format: .raw, serial: "root")]
+    }
+    let new = try old.with(
+      name: "copy", disks: [DiskDescription(path: "/b", format: .qcow2)], kernel: "/k2", initrd: nil
+    )
+    #expect(new.uuid == old.uuid)
+    #expect(new.disks == [DiskDescription(path: "/b", format: .qcow2, serial: "root")])
+    #expect(new.kernel == DirectKernel(kernel: "/k2", commandLine: "quiet"))
+    #expect {
+      try old.with(name: "copy", disks: [], kernel: "/k2", initrd: nil)
+    } throws: { ($0 as? QEMUError)?.code == .invalidMachine }
+    #expect {
+      try old.with(name: "copy", disks: old.disks, kernel: nil, initrd: nil)
+    } throws: { ($0 as? QEMUError)?.code == .invalidMachine }
+  }
+
   static let misfits: [@Sendable (inout MachineResources) -> Void] = [
     { $0.monitors = [] }, { $0.guestChannels = [] }, { $0.guestChannels = [1, 2] },
     { $0.taps = [1] },

@@ -34,6 +34,7 @@ extension VirtualMachine: DetailDisplayable {
     if let machineType {
       lines.append(("Machine", machineType + (accelerator.map { ", \($0)" } ?? "")))
     }
+    if let template { lines.append(("Continues", "from \(template), when it is started")) }
     for network in networks {
       let tap = network.tap.map { ", tap \($0)" } ?? ""
       lines.append(("Network", "bridge \(network.bridge), \(network.macAddress)\(tap)"))

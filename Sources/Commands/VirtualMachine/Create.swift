@@ -20,14 +20,14 @@ struct Create: DaemonCommand {
   @Option(
     help: ArgumentHelp("Guest memory, such as 2G (default: 512M).", valueName: "size"),
     transform: Quantities.parse(bytes:))
-  var memory: UInt64 = 512 << 20
+  var memory: UInt64?
 
-  @Option(help: ArgumentHelp("Virtual processors.", valueName: "number"))
-  var cpus = 1
+  @Option(help: ArgumentHelp("Virtual processors (default: 1).", valueName: "number"))
+  var cpus: Int?
 
   @Option(
     help: ArgumentHelp("A disk image.", valueName: "file"), completion: .file(),
-    transform: absolute)
+    transform: Paths.absolute)
   var image: String?
 
   @Option(
@@ -37,13 +37,22 @@ struct Create: DaemonCommand {
   var imageFormat: CreateRequest.ImageFormat?
 
   @Option(
+    help: ArgumentHelp(
+      """
+      A template (see "dormouse save"): the machine has its hardware, and its first start continues \
+      where the template was saved. The image must be a copy-on-write one over the template's disk.
+      """, valueName: "directory"),
+    completion: .directory, transform: Paths.absolute)
+  var template: String?
+
+  @Option(
     help: ArgumentHelp("A kernel to boot directly.", valueName: "file"), completion: .file(),
-    transform: absolute)
+    transform: Paths.absolute)
   var kernel: String?
 
   @Option(
     help: ArgumentHelp("The kernel's initial RAM disk.", valueName: "file"), completion: .file(),
-    transform: absolute)
+    transform: Paths.absolute)
   var initrd: String?
 
   @Option(help: ArgumentHelp("The kernel's command line.", valueName: "text"))
@@ -68,19 +77,15 @@ struct Create: DaemonCommand {
   func run(_ client: DormouseClient) async throws {
     let machine = try await client.create(
       CreateRequest(
-        name: name, memoryBytes: memory, cpus: cpus, image: image, imageFormat: imageFormat,
+        name: name, memoryBytes: memory ?? (template == nil ? 512 << 20 : 0),
+        cpus: cpus ?? (template == nil ? 1 : 0), image: image, imageFormat: imageFormat,
         kernel: kernel, initrd: initrd, kernelCommandLine: append, networks: network,
-        idleAfterSeconds: idleAfter?.seconds))
+        idleAfterSeconds: idleAfter?.seconds, template: template))
     try Console.print(
       Output.render(
         machine, as: output.format,
         sentence: "\(name) is created; start it with "
           + "\"dormouse start \(name)\""))
-  }
-
-  /// The daemon has a working directory of its own, so that it is told absolute paths.
-  private static func absolute(_ path: String) -> String {
-    URL(filePath: path).standardizedFileURL.path(percentEncoded: false)
   }
 }
 

@@ -47,6 +47,13 @@ extension Host {
     case .inUse: APIError(.refused, error.message, intact: "the virtual machine is awake")
     case .startFailed: APIError(.refused, error.message, intact: "its disk was not touched")
     case .wakeFailed: APIError(.unavailable, error.message)
+    case .saveFailed: APIError(.unavailable, error.message)
+    case .noRoom:
+      APIError(
+        .refused, error.message, intact: "the virtual machine is awake",
+        advice: "make room, or save it elsewhere")
+    case .templateDamaged, .templateUnfit:
+      APIError(.refused, error.message, intact: "no disk was touched")
     default: APIError(.internal, error.message)
     }
   }

@@ -215,16 +215,18 @@ public actor Host: HostService, Service {
   public func create(_ request: CreateRequest) async throws -> VirtualMachine {
     try await requireRecovered()
     var request = try request.validated()
-    if !request.networks.isEmpty, request.networks[0].macAddress == nil {
+    if request.template == nil, !request.networks.isEmpty, request.networks[0].macAddress == nil {
       request.networks[0].macAddress = "\(MACAddress.randomLocallyAdministered())"
     }
-    let wanted = request
+    let (wanted, description) = try await settle(request)
     let record = VirtualMachineRecord(
       name: wanted.name, uid: UserIDs.freshIdentifier(),
+      descriptionJSON: try description.map { try JSONEncoder().encode($0) },
       requestJSON: try APICoding.encoder().encode(wanted), bridge: wanted.networks.first?.bridge,
       macAddress: wanted.networks.first?.macAddress, idleAfterSeconds: wanted.idleAfterSeconds,
       createdAt: Date(),
-      runtimeJSON: try APICoding.encoder().encode(MachineMemo(userID: UserIDs.random())))
+      runtimeJSON: try APICoding.encoder().encode(
+        MachineMemo(userID: UserIDs.random(), template: wanted.template)))
     guard machines[wanted.name] == nil else {
       throw APIError(.conflict, "there is a virtual machine named \(wanted.name) already")
     }
@@ -238,6 +240,13 @@ public actor Host: HostService, Service {
     }
     watch(machine)
     await context.events.append(wanted.name, .created, "\(wanted.name) was created")
+    return await machine.view()
+  }
+
+  public func save(_ name: String, to request: SaveRequest) async throws -> VirtualMachine {
+    let request = try request.validated()
+    let machine = try await settledMachine(name)
+    try await Self.translating { try await machine.save(to: request.directory) }
     return await machine.view()
   }
 

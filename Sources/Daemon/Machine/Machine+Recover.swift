@@ -14,6 +14,11 @@ extension Machine {
   ///
   /// - Parameter phase: what the sentry says of the VM; nil when it does not know it.
   func recover(phase: GuardPhase?) async {
+    if let entry = try? await context.inventory.read({ [name] in try $0.currentStep(name) }),
+      entry.transition == .save, await resumeSave(entry)
+    {
+      return
+    }
     guard let runtime = memo.running else { return await recoverUnrecorded() }
     let name = name
     do {
@@ -145,6 +150,11 @@ extension Machine {
         "status": "\(status)", "phase": "\(phase?.rawValue ?? "none")",
         "step": "\(entry?.step ?? "none")",
       ])
+    // The end of what QEMU is writing would stop the VM once more.
+    if entry?.transition == .save {
+      try? await running.monitor.stopSavingState()
+      try? await running.monitor.closeStateFiles()
+    }
     // In between, or unknown to the sentry: the VM is made to run, and begins anew.
     enter(.fallingAsleep(running, Interruption()))
     if phase != nil {
@@ -192,7 +202,8 @@ extension Machine {
   private func meet(sentryIn phase: GuardPhase?) async {
     guard let running = state.running else { return }
     switch (state, phase) {
-    case (.asleep, .answering), (.awake, .learning), (.stopped, _), (.starting, _), (.failed, _):
+    case (.asleep, .answering), (.awake, .learning), (.saving, _), (.stopped, _), (.starting, _),
+      (.failed, _):
       return
     case (.asleep(_, let report), nil):
       await resumeGuard(running, report)
@@ -221,7 +232,7 @@ extension Machine {
     case .asleep(let running, _), .waking(let running, _):
       await wakeByOwnHands(running, cause: .sentryLost)
     case .fallingAsleep(_, let interruption): interruption.raise()
-    case .awake, .stopped, .starting, .failed: return
+    case .awake, .saving, .stopped, .starting, .failed: return
     }
   }
 
@@ -264,6 +275,7 @@ extension Machine {
   /// The sentry cannot make QEMU continue the VM.
   func monitorSilent(_ message: String) async {
     guard let running = state.running else { return }
+    if case .saving = state { return }
     await noteFailure(
       code: DaemonError.Code.wakeFailed.rawValue,
       message: "QEMU of \(name) does not answer (\(message)); frames are held, trying on")

@@ -45,7 +45,8 @@ extension Machine {
     try await inOrder {
       switch state {
       case .stopped, .failed: break
-      case .starting, .awake, .fallingAsleep, .asleep, .waking: throw wrongState("started")
+      case .starting, .awake, .fallingAsleep, .asleep, .waking, .saving:
+        throw wrongState("started")
       }
       if memo.running != nil {
         throw DaemonError(
@@ -58,10 +59,15 @@ extension Machine {
           try transaction.begin(.start, of: name, step: "starting")
           try transaction.update(name) { $0.desiredState = .running }
         }
+        let template = memo.template
         let running = try await launch()
         enter(.awake(running))
         await closeJournal("started")
-        await tell(.started, "\(name) has started")
+        await tell(
+          .started,
+          template.map { "\(name) has started from the template \($0)" } ?? "\(name) has started")
+        // The guest's clock stands where it was saved.
+        if template != nil { stepClockSoon() }
       } catch {
         enter(.stopped)
         await closeJournal("failed")
@@ -74,6 +80,7 @@ extension Machine {
 
   private func launch() async throws -> RunningMachine {
     let description = try await frozenDescription()
+    let template = try await openTemplate(fitting: description)
     let directory = context.directory.machine(name)
     try directory.make()
     let monitor = try UnixListener.bind(path: directory.monitorSocket, mode: 0o600)
@@ -94,7 +101,7 @@ extension Machine {
       resources: MachineResources(
         monitors: [monitor.rawValue, sentryMonitor.rawValue], guestChannels: [agent.rawValue],
         taps: tap.map { [$0.number] } ?? [], disks: disk.map { [$0.number] } ?? [],
-        kernel: kernel?.number, initrd: initrd?.number),
+        kernel: kernel?.number, initrd: initrd?.number, state: template?.state.number),
       credentials: Credentials(uid: memo.userID, gid: memo.userID),
       controlGroupProcessFiles: group.map { [$0.processFile] } ?? [])
 
@@ -109,32 +116,68 @@ extension Machine {
       process: identity, tap: tap?.name ?? "", detourTap: "",
       tapDescriptor: launched.tapDescriptors.first ?? -1,
       controlGroup: group == nil ? nil : groupPath)
+    var hasRun = false
     do {
-      memo.running = runtime
-      try await saveMemo()
-      reach(.recorded)
       let client = try await QMPClient.connect(
         path: directory.monitorSocket, deadline: .seconds(30))
+      if let template, let state = launched.state {
+        try await load(template, from: state, into: client)
+      }
+      // Whoever finds this QEMU lets it run: the next one must not begin with the template again.
+      memo.running = runtime
+      memo.template = nil
+      try await saveMemo()
+      reach(.recorded)
       let machine = RunningMachine(
         runtime: runtime, process: process, monitor: client,
         detour: try runtime.findDetour(), group: group, lines: nil)
       attend(machine)
       let result = await guardedIfPossible(machine)
       reach(.guarded)
+      hasRun = true
       try await client.cont()
       reach(.running)
       return result
     } catch {
       memo.running = nil
+      if !hasRun { memo.template = template?.path }
       await Self.end(identity)
       try? group?.remove()
       directory.removeSockets()
       await saveHistory()
+      if let error = error as? DaemonError, error.code == .templateDamaged { throw error }
       let complaint = launched.complaints.recent()
       throw DaemonError(
         .startFailed,
         "QEMU of \(name) did not start as it should: \(error)"
           + (complaint.map { " (\($0))" } ?? ""))
+    }
+  }
+
+  /// How long a state gets to be read.
+  private static let loadingTime = Duration.seconds(300)
+
+  /// The template that the guest is to continue from, if it has not run yet.
+  private func openTemplate(fitting description: MachineDescription) async throws -> Template? {
+    guard let path = memo.template else { return nil }
+    let template = try await onBlockingThread("template") { try Template.open(path) }
+    guard template.manifest.machine.uuid == description.uuid else {
+      throw DaemonError(
+        .templateUnfit, "\(path) is another template than the one that \(name) was made from")
+    }
+    try template.manifest.requireFit(
+      try await QEMUCapabilities.probe(binary: context.configuration.qemuBinary), at: path)
+    return template
+  }
+
+  private func load(
+    _ template: Template, from state: String, into monitor: QMPClient
+  ) async throws {
+    do {
+      try await monitor.loadState(from: state, deadline: Self.loadingTime)
+    } catch {
+      throw DaemonError(
+        .templateDamaged, "\(name) cannot continue from the template \(template.path): \(error)")
     }
   }
 
@@ -151,7 +194,7 @@ extension Machine {
             commandLine: request.kernelCommandLine ?? "")
         },
         disks: request.image.map { path in
-          [DiskDescription(path: path, format: request.imageFormat == .qcow2 ? .qcow2 : .raw)]
+          [DiskDescription(path: path, format: request.diskFormat)]
         } ?? [],
         interfaces: request.networks.compactMap(\.macAddress).map {
           NetworkInterfaceDescription(macAddress: $0)

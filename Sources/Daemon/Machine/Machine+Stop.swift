@@ -90,7 +90,7 @@ extension Machine {
   }
 
   /// - Throws: `LinuxError` when the process cannot be killed.
-  private static func end(_ identity: ProcessIdentity, within time: Duration) async throws {
+  static func end(_ identity: ProcessIdentity, within time: Duration) async throws {
     guard identity.isAlive else { return }
     let process = try ProcessHandle(opening: identity)
     if try await process.waitForExit(timeout: .milliseconds(500)) { return }
@@ -128,7 +128,7 @@ extension Machine {
   }
 
   /// Clears up behind a QEMU that has ended.
-  private func forget(_ running: RunningMachine, then final: MachineState) async {
+  func forget(_ running: RunningMachine, then final: MachineState) async {
     _ = try? running.process.reap()
     enter(final)
     _ = try? await context.sentry.request(.forget(name: name))
@@ -158,7 +158,7 @@ extension Machine {
     try await inOrder {
       switch state {
       case .stopped, .failed: break
-      case .starting, .awake, .fallingAsleep, .asleep, .waking:
+      case .starting, .awake, .fallingAsleep, .asleep, .waking, .saving:
         throw DaemonError(.wrongState, "\(name) is \(stateName.rawValue); stop it first")
       }
       if let running = memo.running, running.process.isAlive {

@@ -26,7 +26,8 @@ extension Machine {
         guard running.process.identity.isAlive else {
           throw DaemonError(.wakeFailed, "QEMU of \(name) has died")
         }
-      case .stopped, .starting, .failed, .fallingAsleep, .waking: throw wrongState("woken")
+      case .stopped, .starting, .failed, .fallingAsleep, .waking, .saving:
+        throw wrongState("woken")
       }
     }
   }
@@ -115,7 +116,7 @@ extension Machine {
       await tell(
         .waking, "\(name) is waking: \(cause.rawValue)" + (flow.map { " (\($0))" } ?? ""),
         ["reason": cause.rawValue, "flow": flow ?? ""])
-    case .waking, .awake, .stopped, .starting, .failed: return
+    case .waking, .awake, .saving, .stopped, .starting, .failed: return
     }
   }
 
@@ -164,7 +165,7 @@ extension Machine {
         ])
       stepClockSoon()
       Task { await self.recordWorkingSet(running) }
-    case .fallingAsleep, .awake, .stopped, .starting, .failed: return
+    case .fallingAsleep, .awake, .saving, .stopped, .starting, .failed: return
     }
   }
 

@@ -100,7 +100,7 @@ actor Machine {
   func settled() async {
     while true {
       switch state {
-      case .starting, .fallingAsleep, .waking:
+      case .starting, .fallingAsleep, .waking, .saving:
         await withCheckedContinuation { stateWaiters.append($0) }
       case .stopped, .awake, .asleep, .failed: return
       }
@@ -121,6 +121,7 @@ actor Machine {
     case .fallingAsleep: .fallingAsleep
     case .asleep: .asleep
     case .waking: .waking
+    case .saving: .saving
     case .failed: .failed
     }
   }
@@ -141,7 +142,7 @@ actor Machine {
       accelerator: running == nil ? nil : description?.accelerator.rawValue,
       idleAfterSeconds: record.idleAfterSeconds, sleep: sleep, lastWake: memo.lastWake,
       sleeps: memo.sleeps, wakes: memo.wakes, lastFailure: memo.lastFailure,
-      obstacles: running == nil ? [] : obstacles)
+      obstacles: running == nil ? [] : obstacles, template: memo.template)
   }
 
   /// The frozen machine description; nil before the first boot.

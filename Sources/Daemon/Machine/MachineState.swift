@@ -10,6 +10,8 @@ enum MachineState {
   case fallingAsleep(RunningMachine, Interruption)
   case asleep(RunningMachine, SleepReport)
   case waking(RunningMachine, Waking)
+  /// Its state is being written to a template. Nobody but ``Machine/save(to:)`` may let it run.
+  case saving(RunningMachine)
   /// QEMU has died, or could not be started.
   case failed
 
@@ -23,7 +25,7 @@ enum MachineState {
   var running: RunningMachine? {
     switch self {
     case .awake(let running), .fallingAsleep(let running, _), .asleep(let running, _),
-      .waking(let running, _):
+      .waking(let running, _), .saving(let running):
       running
     case .stopped, .starting, .failed: nil
     }

@@ -41,10 +41,17 @@ extension QMPClient {
     try await execute("migrate", ["uri": .string(uri)], deadline: deadline)
   }
 
-  /// `migrate-incoming`: lets a machine that was started with `-incoming defer` receive.
+  /// `migrate-incoming`: lets a machine that was started with `-incoming defer` receive. QEMU stays when
+  /// that fails, and says why.
   public func migrateIncoming(uri: String, deadline: Duration = .seconds(5)) async throws(QMPError)
   {
-    try await execute("migrate-incoming", ["uri": .string(uri)], deadline: deadline)
+    try await execute(
+      "migrate-incoming", ["uri": .string(uri), "exit-on-error": .bool(false)], deadline: deadline)
+  }
+
+  /// `migrate_cancel`: gives a migration up, on the sending side. Nothing happens when there is none.
+  public func migrateCancel(deadline: Duration = .seconds(5)) async throws(QMPError) {
+    try await execute("migrate_cancel", deadline: deadline)
   }
 
   /// `query-migrate`.

@@ -193,6 +193,9 @@ struct CommandLineBuilder {
     arguments += ["-append", kernel.commandLine]
   }
 
+  /// Returns how QEMU calls the file.
+  mutating func addState(_ file: CInt) -> String { inheritSet(file) }
+
   private mutating func addListener(_ id: String, _ socket: CInt) {
     add(
       "-chardev",

@@ -6,6 +6,8 @@ public struct MachineCommandLine: Sendable, Hashable {
   public let descriptors: [CInt: CInt]
   /// The taps' numbers in QEMU, one for each interface.
   public let tapDescriptors: [CInt]
+  /// How QEMU calls ``MachineResources/state``, for ``QMPClient/loadState(from:deadline:)``.
+  public let state: String?
 
   /// The character device of the serial console, for ``QMPClient/ringbufRead(device:size:deadline:)``.
   public static let console = "console"
@@ -15,7 +17,7 @@ public struct MachineCommandLine: Sendable, Hashable {
   /// Writes the command line of a machine that waits, stopped, for `cont`.
   ///
   /// - Parameter incoming: what to wait for instead of booting: `defer` for a machine that is to
-  ///   receive a state by `migrate-incoming`.
+  ///   receive a state by `migrate-incoming`, as one does that is given a state to continue from.
   /// - Throws: ``QEMUError/Code/resources`` when there is not exactly one descriptor for each part.
   public static func build(
     _ machine: MachineDescription, resources: MachineResources, incoming: String? = nil
@@ -31,9 +33,13 @@ public struct MachineCommandLine: Sendable, Hashable {
     if let kernel = machine.kernel, let file = resources.kernel {
       builder.addKernel(kernel, file: file, initrd: resources.initrd)
     }
-    if let incoming { builder.add("-incoming", [.value(incoming)]) }
+    let state = resources.state.map { builder.addState($0) }
+    if let incoming = incoming ?? state.map({ _ in "defer" }) {
+      builder.add("-incoming", [.value(incoming)])
+    }
     return MachineCommandLine(
-      arguments: builder.arguments, descriptors: builder.descriptors, tapDescriptors: taps)
+      arguments: builder.arguments, descriptors: builder.descriptors, tapDescriptors: taps,
+      state: state)
   }
 
   private static func check(

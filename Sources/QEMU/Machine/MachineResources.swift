@@ -21,10 +21,13 @@ public struct MachineResources: Sendable, Hashable {
   public var initrd: CInt?
   /// /dev/kvm, for machines on KVM.
   public var kvm: CInt?
+  /// A state that the machine is to continue from instead of booting: open for reading only, written by
+  /// ``QMPClient/saveState(to:deadline:)``.
+  public var state: CInt?
 
   public init(
     monitors: [CInt], guestChannels: [CInt], taps: [CInt] = [], disks: [CInt] = [],
-    kernel: CInt? = nil, initrd: CInt? = nil, kvm: CInt? = nil
+    kernel: CInt? = nil, initrd: CInt? = nil, kvm: CInt? = nil, state: CInt? = nil
   ) {
     self.monitors = monitors
     self.guestChannels = guestChannels
@@ -33,5 +36,6 @@ public struct MachineResources: Sendable, Hashable {
     self.kernel = kernel
     self.initrd = initrd
     self.kvm = kvm
+    self.state = state
   }
 }

@@ -9,6 +9,8 @@ public struct VirtualMachineProcess: Sendable {
   public let complaints: Complaints
   /// The taps' numbers in the process, one for each interface.
   public let tapDescriptors: [CInt]
+  /// See ``MachineCommandLine/state``.
+  public let state: String?
 
   /// Starts QEMU with a machine that waits, stopped, for `cont`. The process outlives this one.
   ///
@@ -47,7 +49,8 @@ public struct VirtualMachineProcess: Sendable {
         executable: binary, arguments: commandLine.arguments, descriptors: descriptors,
         credentials: credentials, controlGroupProcessFiles: controlGroupProcessFiles))
     return VirtualMachineProcess(
-      identity: identity, complaints: complaints, tapDescriptors: commandLine.tapDescriptors)
+      identity: identity, complaints: complaints, tapDescriptors: commandLine.tapDescriptors,
+      state: commandLine.state)
   }
 
   static func start(

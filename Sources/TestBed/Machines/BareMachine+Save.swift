@@ -13,15 +13,10 @@ public struct SavedMachine: Sendable {
     let machine = try await BareMachine(setup, incoming: ["-incoming", "defer"])
     let monitor = try await machine.connectMonitor()
     defer { monitor.close() }
-    try await monitor.migrateSetCapabilities(SavedMachine.capabilities)
-    try await monitor.migrateIncoming(uri: "file:" + file)
-    try await monitor.waitForMigration(deadline: deadline)
+    try await monitor.loadState(from: file, deadline: deadline)
     try await monitor.cont()
     return machine
   }
-
-  /// Each page at a place of its own in the file, so that no page is in it twice.
-  static let capabilities = ["mapped-ram": true]
 }
 
 extension BareMachine {
@@ -43,11 +38,7 @@ extension BareMachine {
     let file = setup.directory + "/saved"
     let monitor = try await connectMonitor()
     try await monitor.stop()
-    try await monitor.migrateSetCapabilities(SavedMachine.capabilities)
-    // QEMU's own limit is made for networks.
-    try await monitor.migrateSetParameters(["max-bandwidth": 0])
-    try await monitor.migrate(uri: "file:" + file)
-    try await monitor.waitForMigration(deadline: deadline)
+    try await monitor.saveState(to: file, deadline: deadline)
     try await monitor.quit()
     monitor.close()
     try await process.waitForExit(within: .seconds(10))

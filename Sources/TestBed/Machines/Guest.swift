@@ -18,6 +18,17 @@ public struct Guest: Sendable {
       addresses: [addresses.ipv4WithPrefix, addresses.ipv6WithPrefix])
   }
 
+  /// A guest that continues where another one was saved: with its addresses and its kernel, and a disk over
+  /// its disk.
+  public init(_ name: String, like template: Guest, in lab: Lab) async throws {
+    self.name = name
+    image = template.image
+    disk = try await CopyOnWriteDisk(
+      over: template.disk, in: try lab.makeDirectory("guest-\(name)-"))
+    addresses = template.addresses
+    kernelArguments = template.kernelArguments
+  }
+
   /// Waits until sshd, nginx and the echo service answer.
   public func waitUntilUp(from client: LabClient, within deadline: Duration = .seconds(60))
     async throws

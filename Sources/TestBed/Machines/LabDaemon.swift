@@ -120,6 +120,17 @@ public actor LabDaemon {
         idleAfterSeconds: idleAfterSeconds))
   }
 
+  /// Describes a virtual machine that continues from a template; it is not started.
+  @discardableResult
+  public nonisolated func create(
+    _ guest: Guest, from template: String, on island: LabIsland
+  ) async throws -> VirtualMachine {
+    try await client.create(
+      CreateRequest(
+        name: guest.name, memoryBytes: 0, cpus: 0, image: guest.disk.path, imageFormat: .qcow2,
+        networks: [.init(bridge: island.bridge)], template: template))
+  }
+
   /// Waits until a virtual machine is in a state.
   @discardableResult
   public nonisolated func waitFor(

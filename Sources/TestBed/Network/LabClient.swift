@@ -23,12 +23,13 @@ public final class LabClient: Sendable {
   public let namespace: Namespace
   public let addresses: LabAddresses
 
-  init(network: LabNetwork, addresses: LabAddresses, index: Int) async throws {
+  init(
+    network: LabNetwork, bridge: String, addresses: LabAddresses, index: Int
+  ) async throws {
     self.addresses = addresses
     let namespace = try await Namespace(named: "client\(network.number)-\(index)")
     self.namespace = namespace
     let port = "client\(index)"
-    let bridge = network.bridge
     let descriptor = namespace.descriptor
     try await network.host.perform {
       let netlink = try RouteNetlink()

@@ -16,6 +16,8 @@ public final class LabNetwork: Sendable {
 
   private struct Count {
     var guests = 0
+    /// Clients begun so far: several may be made at the same time.
+    var numbers = 0
     var clients: [LabClient] = []
   }
   private let count = Mutex(Count())
@@ -37,11 +39,37 @@ public final class LabNetwork: Sendable {
 
   /// Adds a client.
   public func addClient() async throws -> LabClient {
-    let index = count.withLock { $0.clients.count + 1 }
+    let index = nextClientNumber()
     let client = try await LabClient(
-      network: self, addresses: Self.addresses(network: number, host: 99 + index), index: index)
+      network: self, bridge: bridge, addresses: Self.addresses(network: number, host: 99 + index),
+      index: index)
     count.withLock { $0.clients.append(client) }
     return client
+  }
+
+  /// Adds a bridge that is connected to nothing but a client of its own, which has the addresses of the
+  /// network's first client: a place for a guest that has the addresses of another one.
+  public func addIsland() async throws -> LabIsland {
+    let index = nextClientNumber()
+    let bridge = "island\(index)"
+    try await host.perform {
+      let netlink = try RouteNetlink()
+      try netlink.createBridge(named: bridge)
+      try disableIPv6(onInterface: bridge)
+      try netlink.setUp(try netlink.index(of: bridge), up: true)
+    }
+    let client = try await LabClient(
+      network: self, bridge: bridge, addresses: Self.addresses(network: number, host: 100),
+      index: index)
+    count.withLock { $0.clients.append(client) }
+    return LabIsland(bridge: bridge, client: client)
+  }
+
+  private func nextClientNumber() -> Int {
+    count.withLock { count in
+      count.numbers += 1
+      return count.numbers
+    }
   }
 
   /// Addresses for a guest that no other guest of this network has.
@@ -63,6 +91,13 @@ public final class LabNetwork: Sendable {
   private static func addresses(network: Int, host: Int) -> LabAddresses {
     LabAddresses(network: network, host: host)
   }
+}
+
+/// See ``LabNetwork/addIsland()``.
+public struct LabIsland: Sendable {
+  /// The bridge's name in the host's namespace.
+  public let bridge: String
+  public let client: LabClient
 }
 
 /// The addresses of one machine of a ``LabNetwork``.

@@ -1,0 +1,46 @@
+import ArgumentParser
+import TestBed
+
+struct BenchDensity: AsyncParsableCommand {
+  enum Format: String, ExpressibleByArgument {
+    case text, json
+  }
+
+  static let configuration = CommandConfiguration(
+    commandName: "bench-density",
+    abstract: "Measure what many sleeping machines cost, and wake all of them at once.",
+    discussion: """
+      Needs the lab, with swap for all machines: \
+      DORMOUSE_LAB_SWAP=24G scripts/lab.sh dormouse-lab bench-density
+
+      The machines continue from one saved template, each on a bridge of its own with a client of its \
+      own, which has two TCP connections with keepalives. They are put to sleep, woken in random order, \
+      put to sleep again, and woken within one second. Ends with a status other than 0 when a connection \
+      was lost or a frame dropped.
+      """)
+
+  @Option(help: "Machines of 512 MiB each, 1 to 200.")
+  var machines = 64
+
+  @Option(help: "text, or json for one object as the last line.")
+  var format = Format.text
+
+  func validate() throws {
+    guard (1...200).contains(machines) else {
+      throw ValidationError("so many machines are not possible here")
+    }
+  }
+
+  func run() async throws {
+    let lab = try Lab.current()
+    let result = try await showingLogs {
+      try await DensityField(lab: lab, count: machines).measure()
+    }
+    switch format {
+    case .text: print(result.text)
+    case .json: print(try result.json())
+    }
+    for failure in result.failures { Report.line("FAILED: \(failure)") }
+    if !result.failures.isEmpty { throw ExitCode(1) }
+  }
+}
