@@ -32,6 +32,8 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let lifecycle = Target.Dependency.product(
   name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals = Target.Dependency.product(
+  name: "UnixSignals", package: "swift-service-lifecycle")
 
 let package = Package(
   name: "dormouse",
@@ -85,7 +87,7 @@ let package = Package(
 
     executable("dormouse", ["Commands"]),
     executable(
-      "dormoused", ["API", "Daemon", "Failpoints", "Web", argumentParser, lifecycle, log]),
+      "dormoused", ["API", "Daemon", "Failpoints", "Web", argumentParser, lifecycle, log, signals]),
     executable("dormouse-sentry", ["SentryProcess"]),
 
     // The lab: real guests, real swap, real namespaces; shared by tests, demo and benchmarks.
@@ -110,8 +112,8 @@ let package = Package(
     tests(
       "IntegrationTests",
       [
-        "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxSystem", "QEMU", "Seamless",
-        "SuspendToSwap",
+        "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxNetwork", "LinuxSystem", "QEMU",
+        "Seamless", "SuspendToSwap",
       ]),
   ]
 )

@@ -40,6 +40,13 @@ public protocol HostService: Sendable {
   /// `PATCH /v1/virtual-machines/{name}`.
   func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine
 
+  /// The rules of a VM, or with nil the host's. `GET /v1/virtual-machines/{name}/rules`, `GET /v1/rules`.
+  func rules(of name: String?) async throws -> RuleList
+
+  /// Changes rules; takes effect at once, on sleeping VMs too. `PUT …/rules` (``RuleList``), `POST …/rules`
+  /// (``AddRuleRequest``), `DELETE …/rules/{number}`.
+  func changeRules(of name: String?, _ change: RuleChange) async throws -> RuleList
+
   /// The events with a number above `sequence`, oldest first (nil: all that are kept). Ends after the
   /// newest one, or never when `follow` is set. `GET /v1/events?after=N&follow=true`.
   func events(after sequence: Int?, follow: Bool) async throws -> AsyncThrowingStream<

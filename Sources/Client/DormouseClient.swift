@@ -100,6 +100,25 @@ public struct DormouseClient: HostService {
       within: deadlines.query)
   }
 
+  /// The rules of a VM, or with nil the host's.
+  public func rules(of name: String?) async throws -> RuleList {
+    try await ask(.GET, rulesPath(of: name), within: deadlines.query)
+  }
+
+  /// Changes the rules of a VM, or with nil the host's.
+  public func changeRules(of name: String?, _ change: RuleChange) async throws -> RuleList {
+    let path = try rulesPath(of: name)
+    let within = deadlines.query
+    return switch change {
+    case .set(let rules):
+      try await ask(.PUT, path, body: RuleList(rules: rules), within: within)
+    case .add(let rule, let number):
+      try await ask(.POST, path, body: AddRuleRequest(rule: rule, number: number), within: within)
+    case .remove(let number):
+      try await ask(.DELETE, path + "/\(number)", within: within)
+    }
+  }
+
   /// The events with a number above `sequence`. What goes wrong, the connection included, is thrown
   /// by the stream. A stream that is not read buffers without bound.
   public func events(after sequence: Int? = nil, follow: Bool = false)
@@ -136,6 +155,10 @@ public struct DormouseClient: HostService {
   private func path(of name: String) throws(APIError) -> String {
     try VirtualMachine.validate(name: name)
     return "/v1/virtual-machines/" + name
+  }
+
+  private func rulesPath(of name: String?) throws(APIError) -> String {
+    try name.map { name throws(APIError) in try path(of: name) + "/rules" } ?? "/v1/rules"
   }
 
   private func ask<Value: Decodable>(

@@ -22,7 +22,7 @@ public struct Dormouse: AsyncParsableCommand {
         name: "Virtual machines",
         subcommands: [
           Create.self, Start.self, Stop.self, Delete.self, List.self, Show.self, Sleep.self,
-          Wake.self, Set.self, Save.self,
+          Wake.self, Set.self, Rules.self, Save.self,
         ]),
       CommandGroup(name: "Host", subcommands: [Events.self, Status.self, Doctor.self]),
     ])

@@ -12,12 +12,18 @@ public struct DaemonConfiguration: Sendable {
   public var controlGroup: String
   /// Share of one processor that a VM may use on average and still count as idle, 0 to 1.
   public var idleProcessorShare: Double
+  /// A file with the host's rules, which then alone changes them; nil: they are changed by order and kept
+  /// in the inventory.
+  public var rulesFile: String?
+  /// When a sleeping VM's port counts as closed.
+  public var closedPorts: ClosedPorts
   /// Where a test lets this process die; empty in earnest.
   public var failpoints: Failpoints
 
   public init(
     stateDirectory: String, qemuBinary: String, sentryBinary: String,
     controlGroup: String = "dormouse", idleProcessorShare: Double = 0.1,
+    rulesFile: String? = nil, closedPorts: ClosedPorts = .exact,
     failpoints: Failpoints = Failpoints(nil)
   ) {
     self.stateDirectory = stateDirectory
@@ -25,6 +31,20 @@ public struct DaemonConfiguration: Sendable {
     self.sentryBinary = sentryBinary
     self.controlGroup = controlGroup
     self.idleProcessorShare = idleProcessorShare
+    self.rulesFile = rulesFile
+    self.closedPorts = closedPorts
     self.failpoints = failpoints
+  }
+
+  /// When a port of a sleeping VM is known to be closed, so that its sentry answers in the guest's stead.
+  public enum ClosedPorts: String, Sendable, CaseIterable {
+    /// When the guest has lately refused the same peer at the same port, and its agent says that nobody
+    /// uses the port.
+    case exact
+    /// When the guest's agent says that nobody uses the port, and the guest has lately refused anybody in
+    /// the same family anything. Wrong where a firewall in the guest refuses one and drops another.
+    case trustAgent = "trust-agent"
+    /// Never: every SYN wakes.
+    case never
   }
 }

@@ -45,10 +45,11 @@ extension FrameBuffer {
   }
 
   /// Writes the Ethernet and IP headers of a packet with `payloadLength` bytes above IP. With
-  /// `routerAlert` the option of RFC 2113 or RFC 2711 is included, which membership reports need.
+  /// `routerAlert` the option of RFC 2113 or RFC 2711 is included, which membership reports need. With
+  /// `mayBeFragmented` an IPv4 packet lacks the flag that forbids it, as errors do.
   mutating func writeIP(
     _ link: Link, _ route: IPRoute, protocolNumber: UInt8, payloadLength: Int,
-    routerAlert: Bool = false
+    routerAlert: Bool = false, mayBeFragmented: Bool = false
   ) {
     switch route.source {
     case .v4:
@@ -58,7 +59,7 @@ extension FrameBuffer {
       write(route.trafficClass)
       write(UInt16(truncatingIfNeeded: (routerAlert ? 24 : 20) + payloadLength))
       write(UInt16(0))  // identification: not needed, as the packet may not be fragmented
-      write(UInt16(0x4000))
+      write(UInt16(mayBeFragmented ? 0 : 0x4000))
       write(route.hopLimit)
       write(protocolNumber)
       let checksumPosition = position

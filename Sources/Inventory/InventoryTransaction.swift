@@ -52,6 +52,19 @@ public struct InventoryTransaction {
     try VirtualMachineRecord.deleteOne(database, key: name)
   }
 
+  // MARK: Settings of the host
+
+  /// What is set under a name; nil when nothing is.
+  public func setting(_ name: String) throws -> Data? {
+    try Data.fetchOne(database, sql: "SELECT value FROM setting WHERE name = ?", arguments: [name])
+  }
+
+  /// Sets what is meant by a name from now on.
+  public func setSetting(_ name: String, _ value: Data) throws {
+    try database.execute(
+      sql: "INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", arguments: [name, value])
+  }
+
   // MARK: Journal
 
   /// Writes down the first step of a transition and gives back the unfinished step that it takes the

@@ -72,6 +72,15 @@ enum Schema {
           ON virtualMachine (coalesce(bridge, ''), macAddress);
           """)
     }
+    migrator.registerMigration("3 rules") { database in
+      try database.alter(table: "virtualMachine") { table in
+        table.add(column: "rulesJSON", .blob)
+      }
+      try database.create(table: "setting") { table in
+        table.primaryKey("name", .text)
+        table.column("value", .blob).notNull()
+      }
+    }
     return migrator
   }
 }

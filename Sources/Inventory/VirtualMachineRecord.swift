@@ -36,13 +36,15 @@ public struct VirtualMachineRecord: Codable, Sendable, Hashable {
   public var desiredState: DesiredState
   /// What the daemon needs to find a running VM again; opaque here.
   public var runtimeJSON: Data?
+  /// Its rules; opaque here, nil for none.
+  public var rulesJSON: Data?
 
   /// A record from its parts.
   public init(
     name: String, uid: String, descriptionJSON: Data? = nil, requestJSON: Data,
     bridge: String? = nil, macAddress: String? = nil, idleAfterSeconds: Double? = nil,
     createdAt: Date, processID: Int32? = nil, processStartTime: UInt64? = nil,
-    desiredState: DesiredState = .stopped, runtimeJSON: Data? = nil
+    desiredState: DesiredState = .stopped, runtimeJSON: Data? = nil, rulesJSON: Data? = nil
   ) {
     self.name = name
     self.uid = uid
@@ -56,6 +58,7 @@ public struct VirtualMachineRecord: Codable, Sendable, Hashable {
     self.processStartTime = processStartTime
     self.desiredState = desiredState
     self.runtimeJSON = runtimeJSON
+    self.rulesJSON = rulesJSON
   }
 }
 

@@ -9,6 +9,8 @@ package final class HoldQueue {
   package private(set) var frames: [[UInt8]] = []
   package private(set) var bytes = 0
   package private(set) var dropped = 0
+  /// What does not wake the VM, and is given to it when it wakes; before all else, as it came before.
+  package var deferred = DeferredFrames()
 
   package init() {}
 

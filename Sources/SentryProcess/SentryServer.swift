@@ -23,6 +23,7 @@ final class SentryServer {
   private let listener: OwnedFileDescriptor
   private let failpoints: Failpoints
   private var daemon: DaemonLink?
+  private var hostRules: [Rule] = []
   private var wards: [String: Ward] = [:]
   /// Keys of epoll: the ward's number and the kind of its descriptor.
   private var wardsByNumber: [UInt64: Ward] = [:]
@@ -155,6 +156,7 @@ final class SentryServer {
     case .answering(let hold):
       switch ward.judge(frame, at: now) {
       case .answer, .ignore: return
+      case .hold(.deferred, _): hold.deferred.append(frame, at: now)
       case .hold: hold.append(frame)
       case .wake(let reason, let flow):
         hold.append(frame)
@@ -256,7 +258,7 @@ final class SentryServer {
   private func finishWaking(_ ward: Ward, _ waking: Ward.Waking) {
     let continued = MonotonicClock.nowNanoseconds()
     failpoints.reach(SentryStep.continued.failpoint)
-    replay(waking.hold, to: ward)
+    let replayed = replay(waking.hold, to: ward)
     failpoints.reach(SentryStep.replayed.failpoint)
     letThrough(ward)
     failpoints.reach(SentryStep.released.failpoint)
@@ -265,15 +267,19 @@ final class SentryServer {
       firstFrameToContinueSeconds: Self.seconds(waking.firstSeen, waking.continueSent),
       continueSeconds: Self.seconds(waking.continueSent, continued),
       totalSeconds: Self.seconds(waking.firstSeen, MonotonicClock.nowNanoseconds()),
-      heldFrames: waking.hold.frames.count, droppedFrames: waking.hold.dropped,
+      heldFrames: replayed, droppedFrames: waking.hold.dropped,
       answeredFrames: ward.answered)
     ward.answered = 0
     daemon?.notice(.awake(name: ward.machine.name, outcome))
     for order in waking.orders { daemon?.reply(order, .awake(outcome)) }
   }
 
-  private func replay(_ hold: HoldQueue, to ward: Ward) {
-    for frame in hold.frames { frame.withUnsafeBytes { ward.inject($0) } }
+  /// Returns how many frames there were.
+  @discardableResult
+  private func replay(_ hold: HoldQueue, to ward: Ward) -> Int {
+    let frames = hold.deferred.current(at: MonotonicClock.nowNanoseconds()) + hold.frames
+    for frame in frames { frame.withUnsafeBytes { ward.inject($0) } }
+    return frames.count
   }
 
   /// From here on the guest's frames go to the guest, those that still are in the detour tap first.
@@ -383,6 +389,7 @@ final class SentryServer {
       failpoints.reach(SentryStep.arming.failpoint)
       with(name, id) { ward in
         guard case .learning = ward.phase else { return refusePhase(id, ward) }
+        ward.cursors.table.forgetUsedPorts()
         ward.phase = .holding(HoldQueue(), useBefore: ward.learner.summary.framesOfUse)
         daemon?.reply(id, .done)
       }
@@ -393,6 +400,26 @@ final class SentryServer {
       with(name, id) {
         wake(
           $0, cause: cause, flow: nil, firstSeen: MonotonicClock.nowNanoseconds(), order: id)
+      }
+    case .rules(let name, let rules):
+      with(name, id) { ward in
+        guard permits(rules, id) else { return }
+        ward.rules.own = rules
+        daemon?.reply(id, .done)
+      }
+    case .hostRules(let rules):
+      guard permits(rules, id) else { return }
+      hostRules = rules
+      for ward in wards.values { ward.rules.host = rules }
+      daemon?.reply(id, .done)
+    case .ports(let name, let ports):
+      with(name, id) { ward in
+        guard case .holding = ward.phase else { return refusePhase(id, ward) }
+        guard max(ports.tcp.count, ports.udp.count) <= UsedPorts.limit else {
+          return refuse(id, .unusable, "too many ports are in use")
+        }
+        ward.cursors.table.setUsedPorts(ports)
+        daemon?.reply(id, .done)
       }
     case .traffic(let name):
       with(name, id) { daemon?.reply(id, .traffic(traffic($0))) }
@@ -460,6 +487,13 @@ final class SentryServer {
     obstacles.map(\.description).joined(separator: "; ")
   }
 
+  /// Refuses what costs every frame too much.
+  private func permits(_ rules: [Rule], _ id: UInt64) -> Bool {
+    guard rules.count > RuleTable.limit else { return true }
+    refuse(id, .unusable, "\(rules.count) rules; at most \(RuleTable.limit) are possible")
+    return false
+  }
+
   private func with(_ name: String, _ id: UInt64, _ body: (Ward) -> Void) {
     if let ward = wards[name] {
       body(ward)
@@ -505,6 +539,7 @@ final class SentryServer {
     let ward = Ward(
       machine, monitor: monitor, detourTap: detourTap, injector: injector, tapWatch: tapWatch,
       cursors: cursors)
+    ward.rules = RuleTable(own: Array(machine.rules.prefix(RuleTable.limit)), host: hostRules)
     if !machine.asleep { ward.learner.invalidate(at: MonotonicClock.nowNanoseconds()) }
     let number = nextNumber
     nextNumber += 1

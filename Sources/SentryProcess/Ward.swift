@@ -17,6 +17,12 @@ final class Ward {
   let cursors: CursorMemory
   var sentry: Sentry
   var learner: Learner
+  var rules = RuleTable() {
+    didSet {
+      sentry.rules = rules
+      learner.rules = rules
+    }
+  }
   var phase: Phase {
     didSet { cursors.table.phase = publicPhase }
   }

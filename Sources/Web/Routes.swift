@@ -16,6 +16,8 @@ struct Routes {
     addHost(to: router.group("v1"))
     addVirtualMachines(to: router.group("v1/virtual-machines"))
     addTransitions(to: router.group("v1/virtual-machines/:name"))
+    addRules(to: router.group("v1/rules")) { _ in nil }
+    addRules(to: router.group("v1/virtual-machines/:name/rules")) { try $0.name() }
     return router
   }
 
@@ -56,6 +58,31 @@ struct Routes {
       try VirtualMachine.validate(idleAfterSeconds: settings.idleAfterSeconds)
       return try await Response.json(
         service.setIdle(context.name(), idleAfterSeconds: settings.idleAfterSeconds))
+    }
+  }
+
+  /// - Parameter owner: whose rules a request is about; nil for the host's.
+  private func addRules(
+    to group: RouterGroup<ConnectionContext>,
+    of owner: @escaping @Sendable (ConnectionContext) throws -> String?
+  ) {
+    let service = service
+    group.get { _, context in try await Response.json(service.rules(of: owner(context))) }
+    group.put { request, context in
+      let list = try await request.json(RuleList.self)
+      return try await Response.json(service.changeRules(of: owner(context), .set(list.rules)))
+    }
+    group.post { request, context in
+      let wish = try await request.json(AddRuleRequest.self)
+      return try await Response.json(
+        service.changeRules(of: owner(context), .add(wish.rule, at: wish.number)))
+    }
+    group.delete(":number") { _, context in
+      let text = try context.parameters.require("number")
+      guard let number = Int(text) else {
+        throw APIError(.invalid, "\"\(text)\" is no rule's number")
+      }
+      return try await Response.json(service.changeRules(of: owner(context), .remove(number)))
     }
   }
 

@@ -47,6 +47,14 @@ struct Dormoused: AsyncParsableCommand {
     help: "What each processor of a virtual machine may be used, in percent, for it to be idle.")
   var idlePercent = 10.0
 
+  @Option(help: "A file with the host's rules, one per line; read again on SIGHUP.")
+  var rules: String?
+
+  @Option(
+    name: .customLong("closed-ports"),
+    help: "When a sleeping machine's port counts as closed: exact, trust-agent or never.")
+  var closedPorts = DaemonConfiguration.ClosedPorts.exact
+
   @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")
   var logLevel: String = "info"
 
@@ -56,6 +64,9 @@ struct Dormoused: AsyncParsableCommand {
     }
     guard stateDirectory.hasPrefix("/"), socket.hasPrefix("/") else {
       throw ValidationError("--state-dir and --socket must be absolute paths")
+    }
+    guard rules?.hasPrefix("/") ?? true else {
+      throw ValidationError("--rules must be an absolute path")
     }
     guard idlePercent > 0, idlePercent <= 100 else {
       throw ValidationError("--idle-cpu-percent must be above 0 and at most 100")
@@ -75,14 +86,15 @@ struct Dormoused: AsyncParsableCommand {
       stateDirectory: stateDirectory, qemuBinary: Self.locate(qemu),
       sentryBinary: try sentry ?? Self.siblingSentry(),
       controlGroup: controlGroup ?? Self.environment("DORMOUSE_CONTROL_GROUP") ?? "dormouse",
-      idleProcessorShare: idlePercent / 100, failpoints: .fromEnvironment())
+      idleProcessorShare: idlePercent / 100, rulesFile: rules, closedPorts: closedPorts,
+      failpoints: .fromEnvironment())
     let group = try group.map(Self.groupNumber)
     do {
       let host = try await Host(configuration: configuration, logger: logger)
       let web = WebServer(service: host, socketPath: socket, group: group, logger: logger)
       // Told to shut down in reverse order.
       try await ServiceGroup(
-        services: [host, web, ShutdownLimit(logger: logger)],
+        services: [host, web, RulesReload(host: host), ShutdownLimit(logger: logger)],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
       ).run()
     } catch {

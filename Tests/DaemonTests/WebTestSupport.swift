@@ -9,6 +9,7 @@ import Web
 actor MemoryHost: HostService {
   private var machines: [String: VirtualMachine] = [:]
   private var log: [Event] = []
+  private var ruleLists: [String?: [TrafficRule]] = [:]
   private var followers: [Int: AsyncThrowingStream<Event, any Error>.Continuation] = [:]
   private var nextFollower = 0
 
@@ -115,6 +116,16 @@ actor MemoryHost: HostService {
 
   func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
     try await change(name) { $0.idleAfterSeconds = idleAfterSeconds }
+  }
+
+  func rules(of name: String?) async throws -> RuleList {
+    if let name { _ = try await show(name) }
+    return RuleList(rules: ruleLists[name] ?? [])
+  }
+
+  func changeRules(of name: String?, _ change: RuleChange) async throws -> RuleList {
+    ruleLists[name] = try change.applied(to: try await rules(of: name).rules)
+    return try await rules(of: name)
   }
 
   func events(after sequence: Int?, follow: Bool) async throws

@@ -368,11 +368,12 @@ struct SentryLinkTests {
         "fragment",
         "oversized", "options", "unknownAddress", "unprovenAddress", "vlan", "unknownProtocol",
       ])
-    #expect(HoldReason.allCases.map(\.rawValue) == ["fin", "rst"])
+    #expect(HoldReason.allCases.map(\.rawValue) == ["fin", "rst", "deferred"])
     #expect(
       IgnoreReason.allCases.map(\.rawValue) == [
         "malformed", "badChecksum", "otherMachine", "otherTarget", "loop", "group",
-        "acknowledgement", "outOfWindow", "heldAlready", "closedPort", "icmp", "neighbour",
+        "acknowledgement", "outOfWindow", "heldAlready", "closedPort", "rule", "icmp",
+        "neighbour",
         "defendedAlready", "wakeLimit",
       ])
   }

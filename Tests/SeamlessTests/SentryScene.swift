@@ -79,6 +79,9 @@ final class SentryScene {
     memory.deallocate()
   }
 
+  /// The table as the successor of a sentry that was killed finds it.
+  func attached() throws -> CursorTable { try CursorTable(attaching: memory) }
+
   var tags: [Int] { wire.tag.map { [$0] } ?? [] }
 
   // MARK: - Frames

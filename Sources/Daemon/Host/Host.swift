@@ -18,6 +18,10 @@ public actor Host: HostService, Service {
   let supervisor: SentrySupervisor
   let logger: Logger
   let since = Date()
+  /// What wakes VMs whose own rules say nothing.
+  var hostRules: [TrafficRule] = []
+  /// The last change of them.
+  var hostRuleWork: Task<Void, Never>?
   /// Held for as long as the daemon lives.
   private let lock: OwnedFileDescriptor
   private var machines: [String: Machine] = [:]
@@ -59,6 +63,7 @@ public actor Host: HostService, Service {
       configuration: configuration, directory: directory, inventory: inventory,
       events: try await EventLog(inventory: inventory, logger: logger), sentry: supervisor,
       swap: SwapReservations(), groups: groups, logger: logger)
+    hostRules = try await Self.rules(configuration, inventory, logger)
     for record in try await inventory.read({ try $0.records() }) {
       machines[record.name] = try Machine(record: record, context: context)
     }
@@ -139,6 +144,8 @@ public actor Host: HostService, Service {
     sentryState = .running
     sentryAbsence?.cancel()
     sentryAbsence = nil
+    // Before any VM is given to it.
+    await sendHostRules()
     let phases = Dictionary(
       statuses.map { ($0.name, $0.phase) }, uniquingKeysWith: { first, _ in first })
     for name in phases.keys where machines[name] == nil {
@@ -301,7 +308,7 @@ public actor Host: HostService, Service {
       sentryIsUp: sentryState == .running)
   }
 
-  private func machine(_ name: String) throws -> Machine {
+  func machine(_ name: String) throws -> Machine {
     guard let machine = machines[name] else {
       throw APIError(
         .notFound, "there is no virtual machine named \(name)",

@@ -19,6 +19,8 @@ extension Machine {
     {
       return
     }
+    // The daemon before this one may have died between writing a change down and sending it.
+    if phase != nil { await sendRules() }
     guard let runtime = memo.running else { return await recoverUnrecorded() }
     let name = name
     do {
@@ -176,7 +178,10 @@ extension Machine {
   /// Returns at once. What is to be done may take as long as this VM's QEMU takes to answer, and the others
   /// need not wait for that.
   func sentryReturned(phase: GuardPhase?) {
-    afterSentryWork { await self.meet(sentryIn: phase) }
+    afterSentryWork {
+      if phase != nil { await self.sendRules() }
+      await self.meet(sentryIn: phase)
+    }
   }
 
   /// The sentry has lost its monitor of the VM, and no longer guards it.

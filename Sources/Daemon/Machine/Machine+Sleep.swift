@@ -80,6 +80,8 @@ extension Machine {
     let memoryBytes = request.memoryBytes
     try await step(.arming)
     _ = try await context.sentry.request(.arm(name: name))
+    // Now, as late as frames still reach the guest at once. What comes in meanwhile refuses the commit.
+    await tellPorts(of: running)
 
     try await step(.detouring)
     let netlink = try RouteNetlink()

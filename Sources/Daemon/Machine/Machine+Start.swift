@@ -363,7 +363,8 @@ extension Machine {
       .guardMachine(
         GuardedMachine(
           name: name, tapIndex: running.detour.machineTap,
-          macAddress: record.macAddress ?? "", mtu: mtu, asleep: asleep)),
+          macAddress: record.macAddress ?? "", mtu: mtu, asleep: asleep,
+          rules: rules.map(Rule.init))),
       descriptors: [
         monitor.number, lines.cursors.rawValue, lines.detourTap.rawValue,
         lines.injector.descriptor, lines.learner.descriptor,

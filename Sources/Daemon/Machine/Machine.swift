@@ -47,6 +47,12 @@ actor Machine {
   var resumedGuardAt: ContinuousClock.Instant?
   /// What is being done about a sentry that came back.
   var sentryWork: Task<Void, Never>?
+  /// What wakes it; kept in its record.
+  var rules: [TrafficRule] = []
+  /// The last change of its rules.
+  var ruleWork: Task<Void, Never>?
+  /// An agent that did not answer is not asked for ports again before this.
+  var nextPortQuestion = ContinuousClock.now
   /// What is being done about the last notice of the sentry.
   var noticeWork: Task<Void, Never>?
   /// The QEMU that somebody has ordered to be ended by force: its death is no accident.
@@ -72,6 +78,7 @@ actor Machine {
     memo = try APICoding.decoder().decode(MachineMemo.self, from: json)
     logger = context.logger
     logger[metadataKey: "vm"] = "\(record.name)"
+    rules = Self.rules(in: record.rulesJSON, logger)
   }
 
   // MARK: - Order

@@ -6,7 +6,7 @@
 /// started it, so the first message states the version.
 public enum SentryProtocol {
   /// Raised whenever a message changes its meaning.
-  public static let version = 2
+  public static let version = 3
   /// The longest message either side accepts, in bytes.
   public static let maximumMessageBytes = 64 * 1024
   /// Descriptors that come with ``SentryRequest/Body/guardMachine(_:)``.
@@ -42,6 +42,12 @@ public struct SentryRequest: Codable, Sendable {
     case commit(name: String)
     /// Wake the VM, whatever state it is in; also the way to undo ``arm(name:)`` and ``commit(name:)``.
     case wake(name: String, cause: WakeCause)
+    /// What wakes the VM from now on, whatever it does at the moment.
+    case rules(name: String, [Rule])
+    /// What wakes VMs from now on where their own rules say nothing.
+    case hostRules([Rule])
+    /// Which ports the guest uses, for the sleep that ``arm(name:)`` has begun to prepare.
+    case ports(name: String, UsedPorts)
     /// What the VM's traffic looks like.
     case traffic(name: String)
     /// Which of its descriptors a daemon that has started anew may take a copy of (pidfd_getfd(2)).
@@ -62,13 +68,18 @@ public struct GuardedMachine: Codable, Sendable {
   public let mtu: Int
   /// Whether the machine is asleep behind an engaged detour: a new sentry takes over from one that died.
   public let asleep: Bool
+  /// The VM's own rules.
+  public let rules: [Rule]
 
-  public init(name: String, tapIndex: Int32, macAddress: String, mtu: Int, asleep: Bool) {
+  public init(
+    name: String, tapIndex: Int32, macAddress: String, mtu: Int, asleep: Bool, rules: [Rule]
+  ) {
     self.name = name
     self.tapIndex = tapIndex
     self.macAddress = macAddress
     self.mtu = mtu
     self.asleep = asleep
+    self.rules = rules
   }
 }
 
@@ -103,7 +114,7 @@ public struct SentryReply: Codable, Sendable {
     case wrongPhase
     /// Frames came in that must wake the VM, or its flows are not quiet.
     case activity
-    /// The machine's descriptors or cursors are unusable.
+    /// The machine's descriptors, cursors or rules are unusable.
     case unusable
     /// QEMU does not continue the VM.
     case monitor

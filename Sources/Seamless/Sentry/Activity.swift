@@ -20,6 +20,8 @@ public enum Activity: Int, CaseIterable, Hashable, Sendable {
   case group
   /// What every machine does unasked to keep its lease and its clock: DHCP and NTP as a client.
   case housekeeping
+  /// What would be use, but a rule says that it need not wake the VM.
+  case ruledOut
   /// Frames of other machines that a switch has flooded.
   case foreign
   /// Frames that their receiver drops.
@@ -29,7 +31,9 @@ public enum Activity: Int, CaseIterable, Hashable, Sendable {
   public var isUse: Bool {
     switch self {
     case .payload, .connection, .datagram, .otherUnicast: true
-    case .acknowledgement, .control, .neighbour, .group, .housekeeping, .foreign, .malformed: false
+    case .acknowledgement, .control, .neighbour, .group, .housekeeping, .ruledOut, .foreign,
+      .malformed:
+      false
     }
   }
 

@@ -116,6 +116,7 @@ extension CursorTable {
     }
     removeFlows(localIndex: index)
     forgetClosedPorts(localIndex: index)
+    forgetRefusals(localIndex: index)
     write(
       LearnedAddress(
         address: address, evidence: evidence, network: network, seen: now,
@@ -128,6 +129,7 @@ extension CursorTable {
   func forgetAddress(at index: Int) {
     removeFlows(localIndex: index)
     forgetClosedPorts(localIndex: index)
+    forgetRefusals(localIndex: index)
     store(UInt8(0), offset(ofAddress: index) + 28)
   }
 

@@ -20,7 +20,11 @@ import Synchronization
 ///     128   32 addresses of 32 bytes, first 16 IPv4, then 16 IPv6
 ///     1152  32 IPv4 groups of 4 bytes        1280  32 IPv6 groups of 16 bytes
 ///     1792  64 closed UDP ports of 8 bytes
+///     2304  which sleep the used ports hold for, and how far they are trusted
+///     2320  tags of refusals, 8 of 32 bytes
 ///     4096  slots of 64 bytes, one per flow, in buckets of 16
+///     then  bitmaps of ports, 8 KiB each: used ones of TCP and of UDP, refusals; untouched, and so without
+///           memory, until somebody is refused
 ///
 /// A flow lives in the bucket that its key hashes to. When that is full, a new flow replaces the
 /// one in it that has been unseen for longest, half-open ones first: a forgotten flow costs a
@@ -36,7 +40,7 @@ public struct CursorTable {
 
   static let bucketSlots = 16
   static let magic: UInt64 = 0x6573_756f_6d72_6f64  // "dormouse" in memory
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
 
   let memory: UnsafeMutableRawBufferPointer
   /// How many flows fit.
@@ -47,7 +51,7 @@ public struct CursorTable {
 
   /// Bytes of memory that a table for `capacity` flows needs.
   public static func byteCount(capacity: Int = defaultCapacity) -> Int {
-    headerBytes + capacity * slotBytes
+    headerBytes + capacity * slotBytes + portBytes
   }
 
   /// Makes an empty table, whatever the memory held before.
@@ -68,7 +72,9 @@ public struct CursorTable {
     // The magic goes first and comes last, so that a torn table is not taken for a whole one.
     store(UInt64(0), 0)
     fence()
-    memory.initializeMemory(as: UInt8.self, repeating: 0)
+    // Bitmaps are cleared when they are first used.
+    UnsafeMutableRawBufferPointer(rebasing: memory[..<(memory.count - Self.portBytes)])
+      .initializeMemory(as: UInt8.self, repeating: 0)
     store(Self.version, 8)
     store(UInt32(Self.slotBytes), 12)
     store(UInt32(truncatingIfNeeded: capacity), 16)
@@ -110,7 +116,7 @@ public struct CursorTable {
   private static func capacity(
     of memory: UnsafeMutableRawBufferPointer
   ) throws(SeamlessError) -> Int {
-    let capacity = (memory.count - headerBytes) / slotBytes
+    let capacity = (memory.count - headerBytes - portBytes) / slotBytes
     guard let base = memory.baseAddress, UInt(bitPattern: base) % 64 == 0,
       memory.count == byteCount(capacity: capacity), capacity.nonzeroBitCount == 1,
       (bucketSlots...1 << 20).contains(capacity)

@@ -3,7 +3,7 @@ import Frames
 extension Learner {
   /// Moves a cursor forward, or makes one.
   /// - Returns: what the guest's peer expects next, as it was before.
-  func learnFromGuest(
+  mutating func learnFromGuest(
     _ segment: TCPSegment, _ packet: IPPacket, _ index: Int, _ now: UInt32
   ) -> UInt32? {
     let key = FlowKey(
@@ -11,8 +11,12 @@ extension Learner {
       remotePort: segment.destinationPort)
     guard !packet.destination.isMulticast else { return nil }
     if segment.flags.contains(.rst) {
+      learnRefusal(segment, key, now)
       table.remove(key)
       return nil
+    }
+    if segment.flags.isSuperset(of: [.syn, .ack]) {
+      table.removeRefusals(at: segment.sourcePort, .tcp, localIndex: index)
     }
     let known = segment.flags.contains(.syn) ? nil : table.cursor(key)
     var cursor = known ?? Cursor(key: key)
@@ -55,11 +59,14 @@ extension Learner {
 
   /// Completes a cursor with what the peer says, as far as it fits to what the guest said.
   /// - Returns: what the guest expects next.
-  func learnToGuest(_ segment: TCPSegment, _ packet: IPPacket, _ now: UInt32) -> UInt32? {
+  mutating func learnToGuest(
+    _ segment: TCPSegment, _ packet: IPPacket, _ now: UInt32
+  ) -> UInt32? {
     guard let index = table.index(of: packet.destination) else { return nil }
     let key = FlowKey(
       localIndex: index, localPort: segment.destinationPort, remote: packet.source,
       remotePort: segment.sourcePort)
+    learnOpening(segment, key)
     guard var cursor = table.cursor(key) else { return nil }
     let expected = cursor.flags.contains(.guestKnown) ? cursor.guestAcknowledgement : nil
     if expected != nil, !cursor.flags.contains(.peerKnown), !segment.flags.contains(.syn),

@@ -15,6 +15,9 @@ public struct Learner {
   /// Watching counts as gapless from here on, in monotonic nanoseconds.
   private var watchedSince: UInt64
   private var questions = UnansweredQuestions()
+  var openings = OpenedConnections()
+  /// What does not wake the VM asleep is no use of it awake.
+  public var rules = RuleTable()
 
   /// Bytes from a frame's beginning that suffice to learn from it; longer captures are not needed.
   public static let sufficientCapture = 512
@@ -102,7 +105,10 @@ public struct Learner {
         learnHopLimit(of: ip)
         if let index { expected = learnFromGuest(segment, ip, index, seconds) }
       case .udp(let datagram):
-        if let index { table.setOpen(datagram.sourcePort, localIndex: index) }
+        if let index {
+          table.setOpen(datagram.sourcePort, localIndex: index)
+          table.removeRefusals(at: datagram.sourcePort, .udp, localIndex: index)
+        }
       case .icmp(let message):
         learnHopLimit(of: ip)
         learnClosedPort(message, ip, index, frame, seconds)
@@ -124,8 +130,9 @@ public struct Learner {
     case .other:
       break
     }
-    return Activity(
-      packet, isGroup: isGroup, remotePort: { $0.destination }, expected: expected)
+    return ruled(
+      Activity(packet, isGroup: isGroup, remotePort: { $0.destination }, expected: expected),
+      packet, isFromGuest: true)
   }
 
   private func learnHopLimit(of packet: IPPacket) {
@@ -194,6 +201,7 @@ public struct Learner {
       let port = message.unreachableUDPPort(in: frame, isIPv6: packet.source.family == 6)
     else { return }
     table.setClosed(port, localIndex: index, at: now)
+    table.addRefusal(of: packet.destination, at: port, .udp, localIndex: index, now: now)
   }
 
   // MARK: - To the guest
@@ -232,8 +240,19 @@ public struct Learner {
     case .other:
       break
     }
-    return Activity(
-      packet, isGroup: header.destination.isGroup, remotePort: { $0.source }, expected: expected)
+    return ruled(
+      Activity(
+        packet, isGroup: header.destination.isGroup, remotePort: { $0.source }, expected: expected),
+      packet, isFromGuest: false)
+  }
+
+  private func ruled(
+    _ activity: Activity, _ packet: NetworkPacket, isFromGuest: Bool
+  ) -> Activity {
+    guard activity.isUse, !rules.isEmpty, case .ip(let ip) = packet,
+      !rules.countsAsUse(ip, isFromGuest: isFromGuest)
+    else { return activity }
+    return .ruledOut
   }
 
   /// Counts questions about an address that the guest leaves unanswered: it has given it up.

@@ -13,6 +13,14 @@ public struct Sentry {
   private var doubts: TokenBucket
   /// RSTs of unknown flows that were held in this sleep.
   var strangersResets = 0
+  /// What to do about frames that would wake the VM.
+  public var rules = RuleTable() {
+    didSet { forgetDemands() }
+  }
+  /// What rules put off, one entry per rule.
+  var demands: [DeferredDemand?] = []
+  /// How many ICMP errors there may be, which is Linux's own default: 6 at once, then one in a second.
+  var unreachables: TokenBucket
 
   static let second: UInt64 = 1_000_000_000
 
@@ -23,11 +31,13 @@ public struct Sentry {
     self.table = table
     self.mtu = mtu
     doubts = TokenBucket(burst: 10, interval: 10 * Self.second, now: now)
+    unreachables = TokenBucket(burst: 6, interval: Self.second, now: now)
   }
 
   /// Starts counting held FINs and RSTs anew; to be called when the VM falls asleep.
   public mutating func beginSleep() {
     strangersResets = 0
+    forgetDemands()
     table.forEachFlow { cursor in
       guard cursor.finishCopies != 0 || cursor.heldResets != 0 else { return }
       var fresh = cursor
@@ -60,7 +70,9 @@ public struct Sentry {
       case .ip(let ip) where isGroup:
         verdict = try groupVerdict(for: ip, header, frame, now, &replies)
       case .ip(let ip):
-        verdict = try self.verdict(for: ip, header, frame, now, &replies)
+        let doubtsBefore = doubts
+        let first = try self.verdict(for: ip, header, frame, now, &replies)
+        verdict = reconsidered(first, of: ip, doubtsBefore, header, frame, now, &replies)
       case .other:
         verdict = isGroup ? .ignore(.group) : .wake(.unknownProtocol, nil)
       }
@@ -77,6 +89,35 @@ public struct Sentry {
     // One query may be answered by several reports.
     if case .answer = verdict { return .answer(replies.count - before) }
     return verdict
+  }
+
+  /// A closed port and a rule may save the VM from being woken. Nothing else is changed by them.
+  private mutating func reconsidered(
+    _ verdict: Verdict, of packet: IPPacket, _ doubtsBefore: TokenBucket,
+    _ header: EthernetHeader, _ frame: UnsafeRawBufferPointer, _ now: UInt64,
+    _ replies: inout FrameBuffer
+  ) -> Verdict {
+    switch verdict {
+    case .wake(.syn, _), .wake(.udp, _), .ignore(.closedPort):
+      if let answer = closedPortVerdict(for: packet, header, frame, now, &replies) {
+        return answer
+      }
+    default: break
+    }
+    switch verdict {
+    case .wake, .ignore(.wakeLimit):
+      guard let ruled = ruledVerdict(for: packet, header, frame, now, &replies) else {
+        return verdict
+      }
+      // It has woken nobody, so it takes nothing from those who may.
+      doubts = doubtsBefore
+      return ruled
+    case .answer, .hold, .ignore: return verdict
+    }
+  }
+
+  private mutating func forgetDemands() {
+    demands = [DeferredDemand?](repeating: nil, count: rules.count)
   }
 
   /// Wakes, unless doubts have woken the VM too often.

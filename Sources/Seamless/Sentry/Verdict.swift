@@ -47,6 +47,8 @@ public enum WakeReason: String, CaseIterable, Hashable, Sendable {
 public enum HoldReason: String, CaseIterable, Hashable, Sendable {
   case fin
   case rst
+  /// A rule puts it off; see the documentation of rules.
+  case deferred
 }
 
 /// Why a frame is passed over. The raw values are stable.
@@ -72,6 +74,8 @@ public enum IgnoreReason: String, CaseIterable, Hashable, Sendable {
   case heldAlready
   /// A UDP port that the guest has said is closed.
   case closedPort
+  /// A rule says so.
+  case rule
   /// ICMP that is no echo request.
   case icmp
   /// An answer to somebody's question about an address, or news of a router.
