@@ -316,13 +316,15 @@ struct InventoryTests {
         try transaction.insert(web)
         try transaction.begin(.sleep, of: "web", step: "asleep")
       }
-      // What the first release had: an address was unique on its host.
+      // What the first release had: an address was unique on its host, and there were no rules.
       try await DatabaseQueue(path: path).write { database in
         try database.execute(
           sql: """
             DROP INDEX virtualMachineAddress;
             CREATE UNIQUE INDEX firstRelease ON virtualMachine (macAddress);
-            DELETE FROM grdb_migrations WHERE identifier LIKE '2 %';
+            DROP TABLE setting;
+            ALTER TABLE virtualMachine DROP COLUMN rulesJSON;
+            DELETE FROM grdb_migrations WHERE identifier NOT LIKE '1 %';
             """)
       }
       let new = try await Inventory.open(path: path)
@@ -330,6 +332,15 @@ struct InventoryTests {
       #expect(try await new.read { try $0.currentStep("web")?.step } == "asleep")
       let twin = record("twin", bridge: "br1", macAddress: "52:54:00:00:00:01")
       try await new.write { try $0.insert(twin) }
+      let rules = Data("[]".utf8)
+      try await new.write { transaction in
+        _ = try transaction.update("twin") { $0.rulesJSON = rules }
+        try transaction.setSetting("rules", Data())
+        try transaction.setSetting("rules", rules)
+      }
+      #expect(try await new.read { try $0.record("twin")?.rulesJSON } == rules)
+      #expect(try await new.read { try $0.setting("rules") } == rules)
+      #expect(try await new.read { try $0.setting("nothing") } == nil)
       try await new.write { try $0.delete("web") }
       #expect(try await new.read { try $0.currentSteps() }.isEmpty)
     }
