@@ -33,7 +33,7 @@ struct RulesTests {
     try await scene.guest.run(
       "systemd-run --quiet socat TCP6-LISTEN:2222,fork,reuseaddr,ipv6-v6only=0 PIPE; "
         + "until ss -tln | grep -q :2222; do sleep 0.1; done", from: scene.client)
-    try await scene.sleep()
+    let again = try await scene.sleep()
     let others = ports.filter { $0 != 2222 }
     for (probe, answer) in try await scanBothFamilies(others) { #expect(answer == awake[probe]) }
     #expect(try await scene.machine().state == .asleep)
@@ -42,7 +42,11 @@ struct RulesTests {
         from: scene.client, to: address, port: 2222, within: Self.patience)
       try await echo.echo(Array("open".utf8), within: Self.patience)
     }
-    #expect(try await scene.wait(for: .awake).lastWake?.reason == WakeReason.syn.rawValue)
+    let wake = try await eventually("the report of the wake", within: Self.patience) {
+      let machine = try await scene.machine()
+      return machine.wakes == again.wakes + 1 ? machine.lastWake : nil
+    }
+    #expect(wake.reason == WakeReason.syn.rawValue)
   }
 
   @Test("Rules take effect on a sleeping VM at once, and its connections live on")
