@@ -32,7 +32,7 @@ build: setup ## Build programs and tests (10 minutes the first time, then second
 	@echo "build: compiling into $(BUILD) (10 minutes the first time, then seconds)" >&2
 	@swift build $(SWIFT_OPTIONS) --build-tests >&2
 
-image: build ## Make the guest image (2 minutes, once)
+image: build ## Make the images of guest and emulated host (3 minutes, once)
 	@$(BIN)/dormouse-lab image >/dev/null
 
 demo: image ## Show a virtual machine falling asleep and waking up (2 minutes)

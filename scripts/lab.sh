@@ -11,8 +11,8 @@
 #   DORMOUSE_LAB_OWNER=PID   a process whose end, even by kill -9, is the lab's end too
 #
 # The command finds in its environment: DORMOUSE_LAB (the lab's directory, gone afterwards),
-# DORMOUSE_LAB_GUESTS (the cached guest images, read-only), DORMOUSE_CONTROL_GROUP (the name of the
-# control group for its virtual machines) and TMPDIR.
+# DORMOUSE_LAB_GUESTS (the cached guest images, read-only), DORMOUSE_LAB_CHECKOUT (where the sources
+# are), DORMOUSE_CONTROL_GROUP (the name of the control group for its virtual machines) and TMPDIR.
 set -euo pipefail
 
 fail() {
@@ -84,7 +84,7 @@ DORMOUSE_LAB_SWAP another size"
   [ -z "$interrupted" ] || exit "$interrupted"
 
   export DORMOUSE_LAB=$work DORMOUSE_LAB_GUESTS=$work/guests TMPDIR=$work/tmp
-  export DORMOUSE_CONTROL_GROUP=dormouse-lab-$id
+  export DORMOUSE_CONTROL_GROUP=dormouse-lab-$id DORMOUSE_LAB_CHECKOUT=${here%/*}
 
   if [ -n "${DORMOUSE_LAB_OWNER:-}" ]; then
     setpriv --pdeathsig KILL bash -c '

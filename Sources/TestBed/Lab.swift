@@ -9,6 +9,8 @@ public struct Lab: Sendable {
   public let directory: String
   /// The memory control group below which daemons make those of their virtual machines.
   public let controlGroup: String
+  /// Where the sources are.
+  public let checkout: String
   private let guests: String
 
   /// The lab that this process is in.
@@ -17,6 +19,7 @@ public struct Lab: Sendable {
   public static func current() throws -> Lab {
     guard let directory = environment("DORMOUSE_LAB"),
       let guests = environment("DORMOUSE_LAB_GUESTS"),
+      let checkout = environment("DORMOUSE_LAB_CHECKOUT"),
       let controlGroup = environment("DORMOUSE_CONTROL_GROUP")
     else {
       throw TestBedError(
@@ -26,16 +29,23 @@ public struct Lab: Sendable {
           scripts/lab.sh in front of the command
           """)
     }
-    return Lab(directory: directory, controlGroup: controlGroup, guests: guests)
+    return Lab(
+      directory: directory, controlGroup: controlGroup, checkout: checkout, guests: guests)
   }
 
   /// The guest image, as every user may read it.
   ///
   /// - Throws: ``TestBedError/Code/unprepared`` when it has not been made.
-  public func guestImage() throws -> GuestImage {
-    let image = GuestImage(directory: guests + "/" + GuestRecipe.hash)
+  public func guestImage() throws -> GuestImage { try image(.guest) }
+
+  /// An image of this kind, as every user may read it.
+  ///
+  /// - Throws: ``TestBedError/Code/unprepared`` when it has not been made.
+  func image(_ kind: GuestImage.Kind) throws -> GuestImage {
+    let image = GuestImage(directory: guests + "/" + kind.recipe.hash)
     guard FileManager.default.fileExists(atPath: image.disk) else {
-      throw TestBedError(code: .unprepared, message: "there is no guest image; run `make image`")
+      throw TestBedError(
+        code: .unprepared, message: "there is no \(kind.recipe.name); run `make image`")
     }
     return image
   }

@@ -61,7 +61,8 @@ public final class SSHSession: Sendable {
       deadline: deadline)
   }
 
-  private static func options(_ image: GuestImage) -> [String] {
+  /// How ssh logs in to a system that was made from an image.
+  static func options(_ image: GuestImage) -> [String] {
     let options = [
       "BatchMode=yes", "CheckHostIP=no", "ConnectTimeout=20", "GlobalKnownHostsFile=/dev/null",
       "IdentitiesOnly=yes", "LogLevel=ERROR", "ServerAliveInterval=0", "StrictHostKeyChecking=yes",

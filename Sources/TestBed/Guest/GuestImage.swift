@@ -1,10 +1,25 @@
 import FoundationEssentials
 
-/// The Debian guest that tests, demo and benchmarks run: kernel, initramfs and base disk, in the cache.
+/// A Debian system that tests, demo and benchmarks run: kernel, initramfs and base disk, in the cache.
 ///
-/// It has sshd (key of ``privateKey``), nginx on port 80, echo services for TCP and UDP on port 7777 and
-/// QEMU's guest agent, all over IPv4 and IPv6.
+/// It has sshd (key of ``privateKey``), over IPv4 and IPv6.
 public struct GuestImage: Sendable {
+  /// Which system.
+  public enum Kind: CaseIterable, Sendable {
+    /// What virtual machines run: nginx on port 80, echo services for TCP and UDP on port 7777 and QEMU's
+    /// guest agent.
+    case guest
+    /// What an ``EmulatedHost`` runs: QEMU, KVM and a bridge.
+    case emulatedHost
+
+    var recipe: ImageRecipe {
+      switch self {
+      case .guest: GuestRecipe.image
+      case .emulatedHost: EmulatedHostRecipe.image
+      }
+    }
+  }
+
   /// The directory that holds all of it; readable by everybody.
   public let directory: String
 
@@ -20,19 +35,19 @@ public struct GuestImage: Sendable {
 
   init(directory: String) { self.directory = directory }
 
-  /// Kernel arguments for a guest with these addresses.
+  /// Kernel arguments for a system with these addresses.
   ///
   /// - Parameters:
   ///   - addresses: with prefix length, such as `10.77.1.10/24` and `fd77:1::10/64`.
   ///   - extra: further kernel arguments.
   public static func kernelArguments(addresses: [String], extra: [String] = []) -> String {
     let address = "dormouse.address=" + addresses.joined(separator: ",")
-    return (GuestRecipe.kernelArguments + [address] + extra).joined(separator: " ")
+    return (EmulatedSystem.kernelArguments + [address] + extra).joined(separator: " ")
   }
 
-  /// The image made by this recipe, if it is in the cache.
-  public static func cached() throws -> GuestImage? {
-    let directory = try CacheDirectory.path() + "/guest/" + GuestRecipe.hash
+  /// The image made by the present recipe, if it is in the cache.
+  public static func cached(_ kind: Kind) throws -> GuestImage? {
+    let directory = try CacheDirectory.path() + "/guest/" + kind.recipe.hash
     return FileManager.default.fileExists(atPath: directory)
       ? GuestImage(directory: directory) : nil
   }
@@ -42,17 +57,17 @@ public struct GuestImage: Sendable {
   ///
   /// - Parameter report: told in one line each what is being done.
   public static func ensure(
-    report: @escaping @Sendable (String) -> Void
+    _ kind: Kind, report: @escaping @Sendable (String) -> Void
   ) async throws -> GuestImage {
-    if let image = try cached() { return image }
+    if let image = try cached(kind) { return image }
     let guests = try CacheDirectory.path() + "/guest"
     try FileManager.default.createDirectory(
       atPath: guests, withIntermediateDirectories: true)
     let lock = try await FileLock.take(guests + "/lock") {
-      report("waiting for another process that is making the guest image (about 2 minutes)")
+      report("waiting for another process that is making an image (about 2 minutes)")
     }
     defer { withExtendedLifetime(lock) {} }
-    if let image = try cached() { return image }
-    return try await GuestImageBuilder(guests: guests, report: report).build()
+    if let image = try cached(kind) { return image }
+    return try await GuestImageBuilder(kind.recipe, guests: guests, report: report).build()
   }
 }

@@ -1,15 +1,19 @@
 import FoundationEssentials
 import SystemPackage
 
-/// Makes a guest image from packages. Needs root and the network, mounts nothing, and leaves nothing in
+/// Makes a system image from packages. Needs root and the network, mounts nothing, and leaves nothing in
 /// the cache unless it comes to its end.
 struct GuestImageBuilder {
+  private let recipe: ImageRecipe
   private let guests: String
   private let work: String
   private let report: @Sendable (String) -> Void
 
   /// The builder; the caller holds the lock of the directory `guests`.
-  init(guests: String, report: @escaping @Sendable (String) -> Void) {
+  init(
+    _ recipe: ImageRecipe, guests: String, report: @escaping @Sendable (String) -> Void
+  ) {
+    self.recipe = recipe
     self.guests = guests
     work = guests + "/build"
     self.report = report
@@ -20,7 +24,7 @@ struct GuestImageBuilder {
 
   func build() async throws -> GuestImage {
     if FileManager.default.fileExists(atPath: work) {
-      report("removing what an interrupted build of the guest image left (up to 1 minute)")
+      report("removing what an interrupted build of an image left (up to 1 minute)")
     }
     // Its debootstrap may still run: the inner lock waits for it.
     try await Command.run(
@@ -30,9 +34,10 @@ struct GuestImageBuilder {
         atPath: directory, withIntermediateDirectories: true)
     }
     let mirror = try await Self.mirror()
-    report("making the guest image: Debian \(GuestRecipe.suite) from \(mirror) (about 2 minutes)")
+    report(
+      "making the \(recipe.name): Debian \(ImageRecipe.suite) from \(mirror) (about 2 minutes)")
     try await installPackages(from: mirror)
-    report("making the guest image: kernel, initramfs, disk (about 15 seconds)")
+    report("making the \(recipe.name): kernel, initramfs, disk (about 15 seconds)")
     try await makeInitramfs()
     try await extractKernel()
     try await configure()
@@ -40,10 +45,10 @@ struct GuestImageBuilder {
       "mke2fs", "-q", "-t", "ext4", "-m", "0", "-L", "root",
       // Otherwise the guest's kernel initialises them while it should be idle.
       "-E", "lazy_itable_init=0,lazy_journal_init=0",
-      "-d", root, image.disk, GuestRecipe.diskSize, deadline: .seconds(300))
+      "-d", root, image.disk, ImageRecipe.diskSize, deadline: .seconds(300))
     try await Command.run(
       "chmod", "0644", image.disk, image.kernel, image.initrd, image.knownHosts)
-    let finished = GuestImage(directory: guests + "/" + GuestRecipe.hash)
+    let finished = GuestImage(directory: guests + "/" + recipe.hash)
     try await Command.run("sync", "--file-system", image.disk, deadline: .seconds(300))
     try FileManager.default.moveItem(atPath: image.directory, toPath: finished.directory)
     try await Command.run("rm", "-rf", work, deadline: .seconds(300))
@@ -69,7 +74,7 @@ struct GuestImageBuilder {
         // The mounts that debootstrap makes vanish with it; the lock tells the next builder that it runs.
         "flock", guests + "/debootstrap.lock", "unshare", "--mount", "sh", "-c",
         "exec debootstrap --variant=minbase --include=\"$1\" \"$2\" \"$3\" \"$4\" >\"$5\" 2>&1",
-        "sh", GuestRecipe.packages.joined(separator: ","), GuestRecipe.suite, root, mirror, log,
+        "sh", recipe.packages.joined(separator: ","), ImageRecipe.suite, root, mirror, log,
         deadline: .seconds(1800))
     } catch let error as TestBedError where error.code == .command {
       let lines = ((try? String(contentsOfFile: log, encoding: .utf8)) ?? "")
@@ -96,12 +101,12 @@ struct GuestImageBuilder {
         atPath: tree + "/" + directory, withIntermediateDirectories: true)
     }
     try await Command.run("cp", "/bin/busybox", tree + "/bin/busybox")
-    try write(GuestRecipe.initScript, to: tree + "/init")
+    try write(recipe.initScript, to: tree + "/init")
     try await Command.run("chmod", "0755", tree + "/init")
 
     let release = try kernelRelease()
     var loaded: [String] = []
-    for module in GuestRecipe.modules {
+    for module in recipe.modules {
       let lines = try await Command.run(
         "modprobe", "-d", root, "-S", release, "--show-depends", module)
       for line in lines.split(separator: "\n") {
@@ -159,9 +164,9 @@ struct GuestImageBuilder {
   private func configure() async throws {
     try await Command.run(
       ["sh", "-c", "cd \"$1\" && shift && for pattern; do rm -rf ./$pattern; done", "sh", root]
-        + GuestRecipe.removed)
-    for (path, content) in GuestRecipe.files { try write(content, to: root + "/" + path) }
-    for (path, target) in GuestRecipe.links {
+        + recipe.removed)
+    for (path, content) in recipe.files { try write(content, to: root + "/" + path) }
+    for (path, target) in recipe.links {
       let link = root + "/" + path
       try FileManager.default.createDirectory(
         atPath: FilePath(link).removingLastComponent().string, withIntermediateDirectories: true)

@@ -28,7 +28,7 @@ public enum TestFailureLog {
         guard let content = FileManager.default.contents(atPath: path) else { continue }
         let new = content.dropFirst(state.shown[path] ?? 0)
         state.shown[path] = content.count
-        let lines = String(decoding: new, as: UTF8.self).split(separator: "\n")
+        let lines = String(decoding: new, as: UTF8.self).split(whereSeparator: \.isNewline)
         guard !lines.isEmpty else { continue }
         Report.line("---- \(path) (last \(min(limit, lines.count)) lines)")
         for line in lines.suffix(limit) { Report.line("| \(line)") }
