@@ -9,8 +9,11 @@ import SuspendToSwap
 extension Machine {
   /// How long after a wake the guest's pages in memory are called its working set.
   static let workingSetWindow = Duration.seconds(1)
-  /// How long the guest agent gets to set the clock, in all.
-  static let clockDeadline = Duration.seconds(10)
+  /// How long the guest agent gets to answer at all after a wake.
+  static let agentDeadline = Duration.seconds(10)
+  /// How long it then gets to set the clock. It sets the system's at once, but answers when hwclock has set
+  /// the hardware's, which tries for the beginning of a second again and again in a guest that is busy.
+  static let clockDeadline = Duration.seconds(30)
 
   /// Wakes the VM by order; returns when it runs.
   func wake() async throws {
@@ -180,8 +183,8 @@ extension Machine {
       let agent = try await GuestAgentClient.connect(
         path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
       defer { agent.close() }
-      try await agent.synchronize(deadline: Self.clockDeadline)
-      try await agent.setTime(Self.wallClockNanoseconds())
+      try await agent.synchronize(deadline: Self.agentDeadline)
+      try await agent.setTime(Self.wallClockNanoseconds(), deadline: Self.clockDeadline)
       memo.lastWake?.clockStepped = true
       await saveHistory()
     } catch {
