@@ -18,9 +18,13 @@ SWIFT_OPTIONS := -c $(CONFIGURATION) --scratch-path $(BUILD)
 SWIFT_TEST := swift test $(SWIFT_OPTIONS) --skip-build --disable-xctest --no-parallel
 # The tests start the programs that were built with them. A make that is killed takes its lab along.
 LAB := DORMOUSE_BIN_DIR=$(BIN) DORMOUSE_LAB_OWNER=$$PPID scripts/lab.sh
+FUZZ := BUILD=$(BUILD) scripts/fuzz.sh
+# For fuzz: a target's name, and seconds.
+TARGET ?=
+TIME ?= 60
 SOURCES := Package.swift Sources Tests
 
-.PHONY: help setup build image demo test unit bench bench-sleep bench-density soak format lint clean
+.PHONY: help setup build image demo test unit bench bench-sleep bench-density soak fuzz fuzzer format lint clean
 
 help: ## Say what the targets do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,9 +43,13 @@ demo: image ## Show a virtual machine falling asleep and waking up (2 minutes)
 	@echo "demo: running in a lab of its own (about 2 minutes)" >&2
 	@$(LAB) $(BIN)/dormouse-lab demo
 
-test: image ## Run all tests (at most 10 minutes)
+test: image $(if $(TESTS),,fuzzer) ## Run all tests (at most 10 minutes)
 	@echo "test: running all tests in a lab of their own (at most 10 minutes)" >&2
 	@$(LAB) $(SWIFT_TEST) $(TESTS)
+ifeq ($(TESTS),)
+	@echo "test: fuzzing every parser for 4 seconds (half a minute)" >&2
+	@FUZZ_FORGET=1 $(FUZZ) run 4
+endif
 
 unit: build ## Run the tests that need no virtual machine (1 minute)
 	@echo "unit: running the tests that need no virtual machine (about 1 minute)" >&2
@@ -57,9 +65,18 @@ bench-density: image ## Measure 64 sleeping machines and wake all at once; FORMA
 	@echo "bench-density: 64 machines in a lab of their own (about 15 minutes)" >&2
 	@DORMOUSE_LAB_SWAP=$${DORMOUSE_LAB_SWAP:-24G} $(LAB) $(BIN)/dormouse-lab bench-density --format $(FORMAT)
 
-soak: image ## Run what is too long for the tests (1 hour)
+soak: image fuzzer ## Run what is too long for the tests (1 hour)
 	@echo "soak: running in a lab of its own (about 1 hour)" >&2
 	@$(LAB) $(BIN)/dormouse-lab soak
+	@echo "soak: fuzzing every parser (about 10 minutes)" >&2
+	@$(FUZZ) run 100
+
+fuzz: fuzzer ## Fuzz TARGET (all without one) for TIME seconds each; see scripts/fuzz.sh
+	@$(FUZZ) run $(TIME) $(TARGET)
+
+fuzzer: setup
+	@echo "fuzzer: compiling into $(BUILD)/fuzz (5 minutes the first time, then seconds)" >&2
+	@$(FUZZ) build
 
 format: ## Format the sources in place
 	@swift format --in-place --recursive --parallel $(SOURCES)
@@ -67,6 +84,6 @@ format: ## Format the sources in place
 lint: ## Check the sources' format
 	@swift format lint --strict --recursive --parallel $(SOURCES)
 
-clean: ## Remove build and guest image from the cache
-	@echo "clean: removing $(BUILD) and $(CACHE)/guest" >&2
-	@rm -rf $(BUILD) $(CACHE)/guest
+clean: ## Remove build, guest image and fuzzed inputs from the cache
+	@echo "clean: removing $(BUILD), $(CACHE)/guest and $(CACHE)/fuzz" >&2
+	@rm -rf $(BUILD) $(CACHE)/guest $(CACHE)/fuzz

@@ -1,15 +1,20 @@
 // swift-tools-version:6.2
 import PackageDescription
 
-/// Every target of this package is held to the same strictness; a warning is an error.
-let strict: [SwiftSetting] = [
-  .swiftLanguageMode(.v6),
-  .enableUpcomingFeature("ExistentialAny"),
-  .treatAllWarnings(as: .error),
-]
+/// Whether this is the build of scripts/fuzz.sh: all targets watched by libFuzzer and the address
+/// sanitizer, and one program more.
+let isFuzzing = Context.environment["DORMOUSE_FUZZ"] != nil
 
-func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+/// Every target of this package is held to the same strictness; a warning is an error.
+let strict: [SwiftSetting] =
+  [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .treatAllWarnings(as: .error),
+  ] + (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : [])
+
+func library(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+  .target(name: name, dependencies: dependencies, path: path, swiftSettings: strict)
 }
 
 func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -112,8 +117,26 @@ let package = Package(
     tests(
       "IntegrationTests",
       [
-        "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxNetwork", "LinuxSystem", "QEMU",
-        "Seamless", "SuspendToSwap",
+        "FuzzTargets", "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxNetwork", "LinuxSystem",
+        "QEMU", "Seamless", "SuspendToSwap",
       ]),
+
+    // What strangers send, in every form; see docs/testing.md.
+    library(
+      "FuzzTargets",
+      [
+        "API", "Commands", "Frames", "LinuxMemory", "LinuxProcess", "LinuxSystem", "QEMU", "QMP",
+        "Seamless",
+      ], path: "Tests/Fuzzing/Targets"),
+    tests("FuzzTests", ["FuzzTargets", "LinuxSystem"]),
   ]
+    + (isFuzzing
+      ? [
+        .target(name: "CFuzzer", path: "Tests/Fuzzing/CFuzzer"),
+        .executableTarget(
+          name: "dormouse-fuzz", dependencies: ["CFuzzer", "FuzzTargets"],
+          path: "Tests/Fuzzing/Program", swiftSettings: strict,
+          // The linker that is the default makes a thousand warnings of the sanitizer's symbols.
+          linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]),
+      ] : [])
 )

@@ -59,6 +59,7 @@ public enum Quantities {
   /// Writes a duration: `250 µs`, `3.1 ms`, `12.3 s`, `1 min 35 s`, `2 h 5 min`, `3 d 4 h`. With
   /// `rounded`, in whole seconds at most.
   public static func format(seconds: Double, rounded: Bool = false) -> String {
+    guard seconds.isFinite, abs(seconds) < 1e12 else { return "a very long time" }
     let seconds = rounded ? seconds.rounded(.down) : seconds
     switch seconds {
     case ..<0.0009995 where !rounded: return "\(decimal(seconds * 1_000_000)) µs"
@@ -66,7 +67,6 @@ public enum Quantities {
     case ..<59.95: return "\(decimal(seconds)) s"
     default: break
     }
-    guard seconds.isFinite, seconds < 1e12 else { return "a very long time" }
     let total = Int(seconds.rounded())
     let parts = [
       (total / 86400, "d"), (total / 3600 % 24, "h"), (total / 60 % 60, "min"), (total % 60, "s"),

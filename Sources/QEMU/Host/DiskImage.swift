@@ -62,6 +62,13 @@ public struct DiskImage: Sendable, Hashable {
     var header = [UInt8](repeating: 0, count: 1 << 16)
     let count = try mustSucceed("read", pread(file, &header, header.count, 0))
     header.removeSubrange(count...)
+    return try parse(header, fileSize: UInt64(status.st_size))
+  }
+
+  /// - Parameters:
+  ///   - header: the file's first 64 KiB, or all of a shorter one.
+  ///   - fileSize: in bytes.
+  package static func parse(_ header: [UInt8], fileSize: UInt64) throws(QEMUError) -> DiskImage {
     if let other = foreignMagics.first(where: { header.starts(with: $0.magic) }) {
       throw QEMUError(
         .image, "is of the format \(other.name): convert it with qemu-img convert -O qcow2")
@@ -69,10 +76,10 @@ public struct DiskImage: Sendable, Hashable {
     if header.starts(with: QCOW2Header.magic) {
       return try QCOW2Header(header).image
     }
-    guard status.st_size >= 512 else {
+    guard fileSize >= 512 else {
       throw QEMUError(.image, "is smaller than one sector of a disk")
     }
-    return DiskImage(format: .raw, virtualSize: UInt64(status.st_size), backingFile: nil)
+    return DiskImage(format: .raw, virtualSize: fileSize, backingFile: nil)
   }
 
   @discardableResult
