@@ -68,6 +68,7 @@ bench-density: image ## Measure 64 sleeping machines and wake all at once; FORMA
 soak: image fuzzer ## Run what is too long for the tests (1 hour)
 	@echo "soak: running in a lab of its own (about 1 hour)" >&2
 	@$(LAB) $(BIN)/dormouse-lab soak
+	@$(LAB) $(BIN)/dormouse-lab soak-snooping
 	@echo "soak: fuzzing every parser (about 10 minutes)" >&2
 	@$(FUZZ) run 100
 

@@ -96,12 +96,14 @@ let package = Package(
     executable("dormouse-sentry", ["SentryProcess"]),
 
     // The lab: real guests, real swap, real namespaces; shared by tests, demo and benchmarks.
-    library(
-      "TestBed",
-      [
+    .target(
+      name: "TestBed",
+      dependencies: [
         "API", "Client", "LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork", "QEMU",
         subprocess, system,
-      ]),
+      ],
+      // Compiled where it is used: only the lab has lwIP.
+      resources: [.embedInCode("Stacks/lwip-client.c")], swiftSettings: strict),
     executable("dormouse-lab", ["TestBed", "API", "Client", "QEMU", argumentParser]),
 
     tests("LinuxTests", ["LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork"]),

@@ -19,8 +19,8 @@ command -v swift >/dev/null ||
   fail "no swift in PATH; install a Swift 6.2 toolchain or newer for Debian (swift.org/install)"
 
 packages=(
-  busybox-static ca-certificates cpio curl debootstrap e2fsprogs iproute2 kmod libsqlite3-dev
-  openssh-client procps util-linux xz-utils zstd
+  busybox-static ca-certificates cpio curl debootstrap e2fsprogs iproute2 kmod liblwip-dev
+  libsqlite3-dev openssh-client procps util-linux xz-utils zstd
 )
 
 missing() {

@@ -154,6 +154,7 @@ int dormouse_packet_receive(int fd, void *buffer, size_t size, struct dormouse_p
   packet->captured = (size_t)length < size ? (uint32_t)length : (uint32_t)size;
   packet->original_length = (uint32_t)length;
   packet->type = address.sll_pkttype;
+  packet->interface = address.sll_ifindex;
   for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
        header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_PACKET || header->cmsg_type != PACKET_AUXDATA ||

@@ -29,6 +29,8 @@ public struct PacketSocket: ~Copyable, Sendable {
     public var originalLength: Int
     /// Which way it passed.
     public var direction: Direction
+    /// The interface that it passed.
+    public var interface: CInt
     /// The 802.1Q tag control information that the kernel took out of the frame.
     public var vlanTag: UInt16?
     /// Whether the transport checksum is left to a later stage, so that the one in the frame is
@@ -44,7 +46,7 @@ public struct PacketSocket: ~Copyable, Sendable {
   /// Opens a socket on an interface of the calling thread's network namespace.
   ///
   /// - Parameters:
-  ///   - index: the interface
+  ///   - index: the interface; 0 for all of the namespace's, in one order, to listen to
   ///   - mode: listen or send
   ///   - receiveBuffer: the most memory that waiting frames may take, in bytes as the kernel
   ///     counts (a whole frame and some hundred bytes for each, however short it was cut); frames
@@ -102,6 +104,7 @@ public struct PacketSocket: ~Copyable, Sendable {
     return ReceivedFrame(
       capturedLength: Int(packet.captured), originalLength: Int(packet.original_length),
       direction: CInt(packet.type) == PACKET_OUTGOING ? .toGuest : .fromGuest,
+      interface: packet.interface,
       vlanTag: packet.has_vlan_tag == 0 ? nil : packet.vlan_tag,
       hasPendingChecksum: packet.checksum_pending != 0)
   }

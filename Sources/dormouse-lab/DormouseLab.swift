@@ -5,5 +5,8 @@ struct DormouseLab: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "dormouse-lab",
     abstract: "Real guests, real swap and real networks, for trying Dormouse out.",
-    subcommands: [Image.self, Boot.self, Demo.self, BenchSleep.self, BenchDensity.self, Soak.self])
+    subcommands: [
+      Image.self, Boot.self, Demo.self, BenchSleep.self, BenchDensity.self, Soak.self,
+      SoakSnooping.self,
+    ])
 }

@@ -1,6 +1,7 @@
 import API
 import Client
 import FoundationEssentials
+import Synchronization
 import TestBed
 import Testing
 
@@ -20,6 +21,7 @@ final class Scene: Sendable {
   var api: DormouseClient { daemon.client }
 
   private let stateFileSystem: String?
+  private let wired = Mutex<(client: LabClient, wire: Wire)?>(nil)
 
   /// - Parameter stateMegabytes: the size of a file system of its own for the daemon's state, in RAM; nil
   ///   for none.
@@ -74,6 +76,15 @@ final class Scene: Sendable {
     -> VirtualMachine
   {
     try await waitForState(api, name, state, within: deadline)
+  }
+
+  /// A second client, whose wire can lose frames; always the same. It stays until the end, since a peer that
+  /// disappears with open connections keeps the VM from sleep.
+  func wiredClient() async throws -> (client: LabClient, wire: Wire) {
+    if let known = wired.withLock({ $0 }) { return known }
+    let new = try await network.addWiredClient()
+    wired.withLock { $0 = new }
+    return new
   }
 
   /// The VM as the daemon sees it now.
@@ -137,6 +148,7 @@ final class Scene: Sendable {
 
   /// Takes everything away and makes sure that nothing has stayed behind.
   fileprivate func tearDown() async {
+    wired.withLock { $0 }?.wire.cut()
     await daemon.tearDown()
     keepalives.stop()
     let left = (try? await taps()) ?? []

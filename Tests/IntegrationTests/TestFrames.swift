@@ -1,4 +1,5 @@
 import Glibc
+import TestBed
 
 /// Frames for tests, built by hand: deliberately not by the product's own code, which they are to test.
 enum TestFrames {
@@ -36,6 +37,28 @@ enum TestFrames {
   static func synSegment(port: UInt16) -> [UInt8] {
     number(40_404) + number(port) + [0x12, 0x34, 0x56, 0x78, 0, 0, 0, 0, 0x50, 0x02, 0x72, 0x10]
       + [0, 0, 0, 0]
+  }
+
+  /// A RST in the direction against a segment's.
+  static func reset(
+    from mac: [UInt8], to destination: [UInt8], answering segment: ObservedSegment,
+    sequence: UInt32
+  ) -> [UInt8] {
+    let (local, remote) = (segment.flow.destination, segment.flow.source)
+    let ports = [UInt8](local.suffix(2)) + [UInt8](remote.suffix(2))
+    let transport =
+      ports + number(UInt16(sequence >> 16)) + number(UInt16(sequence & 0xffff))
+      + ([0, 0, 0, 0, 0x50, 0x04, 0, 0, 0, 0, 0, 0] as [UInt8])
+    let build = local.count == 6 ? ipv4 : ipv6
+    return build(
+      destination, mac, text(ofAddress: Array(local.dropLast(2))),
+      text(ofAddress: Array(remote.dropLast(2))), 6, transport, 16)
+  }
+
+  private static func text(ofAddress bytes: [UInt8]) -> String {
+    var text = [CChar](repeating: 0, count: 64)
+    inet_ntop(bytes.count == 16 ? AF_INET6 : AF_INET, bytes, &text, socklen_t(text.count))
+    return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
   /// A UDP datagram (RFC 768); the checksum is still open.

@@ -45,6 +45,7 @@ int dormouse_tap_name(int fd, char name[16], int *is_tap);
 // ---- packet(7) ----
 
 struct dormouse_packet {
+  int interface;
   uint32_t captured;         // bytes in the buffer
   uint32_t original_length;  // bytes on the wire
   uint16_t vlan_tag;

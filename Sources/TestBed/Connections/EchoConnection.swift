@@ -32,6 +32,23 @@ public final class EchoConnection: Sendable {
     return delay
   }
 
+  /// Sends bytes whose echo is of no interest.
+  public func send(_ bytes: [UInt8], within deadline: Duration = .seconds(10)) async throws {
+    _ = try await stream.exchange(bytes, within: deadline) { _ in 0 }
+  }
+
+  /// Waits for bytes that the other side sends unasked, and compares.
+  ///
+  /// - Throws: ``TestBedError/Code/malformed`` when something else came.
+  public func expect(_ bytes: [UInt8], within deadline: Duration = .seconds(10)) async throws {
+    let (answer, _) = try await stream.exchange([], within: deadline) {
+      $0.count >= bytes.count ? bytes.count : nil
+    }
+    guard answer == bytes else {
+      throw TestBedError(code: .malformed, message: "something else came than was expected")
+    }
+  }
+
   /// Says that nothing more will be sent (shutdown(2)), and goes on receiving.
   public func finishSending() throws { try stream.finishSending() }
 

@@ -34,7 +34,7 @@ public final class KeepaliveCounter: Sendable {
 
   private struct State {
     var probes: [Probe] = []
-    var flows: [FlowKey: Flow] = [:]
+    var flows: [ObservedFlow: Flow] = [:]
   }
 
   private let state = Mutex(State())
@@ -105,62 +105,5 @@ public final class KeepaliveCounter: Sendable {
       }
       state.flows[key] = flow
     }
-  }
-}
-
-/// The addresses and ports of one direction of a connection.
-private struct FlowKey: Hashable {
-  var source: [UInt8]
-  var destination: [UInt8]
-
-  var reversed: FlowKey { FlowKey(source: destination, destination: source) }
-}
-
-/// What the counter needs of a TCP segment. Deliberately not the product's parser, whose work it checks.
-private struct ObservedSegment {
-  let flow: FlowKey
-  let sequence: UInt32
-  let acknowledgement: UInt32
-  let hasAcknowledgement: Bool
-  /// No SYN, FIN or RST.
-  let isPlain: Bool
-  let payloadLength: Int
-
-  init?(_ frame: ArraySlice<UInt8>) {
-    let bytes = Array(frame)
-    guard bytes.count >= 14 else { return nil }
-    let tcp: Int
-    let addresses: (source: Range<Int>, destination: Range<Int>)
-    let segmentLength: Int
-    switch (bytes[12], bytes[13]) {
-    case (0x08, 0x00):
-      guard bytes.count >= 34, bytes[23] == 6 else { return nil }
-      let headerLength = Int(bytes[14] & 0x0f) * 4
-      tcp = 14 + headerLength
-      addresses = (26..<30, 30..<34)
-      segmentLength = (Int(bytes[16]) << 8 | Int(bytes[17])) - headerLength
-    case (0x86, 0xdd):
-      guard bytes.count >= 54, bytes[20] == 6 else { return nil }
-      tcp = 54
-      addresses = (22..<38, 38..<54)
-      segmentLength = Int(bytes[18]) << 8 | Int(bytes[19])
-    default: return nil
-    }
-    guard bytes.count >= tcp + 20 else { return nil }
-    func number(at offset: Int) -> UInt32 {
-      var value: UInt32 = 0
-      for byte in bytes[tcp + offset..<tcp + offset + 4] { value = value << 8 | UInt32(byte) }
-      return value
-    }
-    let ports = (source: tcp..<(tcp + 2), destination: (tcp + 2)..<(tcp + 4))
-    flow = FlowKey(
-      source: Array(bytes[addresses.source]) + Array(bytes[ports.source]),
-      destination: Array(bytes[addresses.destination]) + Array(bytes[ports.destination]))
-    sequence = number(at: 4)
-    acknowledgement = number(at: 8)
-    let flags = bytes[tcp + 13]
-    hasAcknowledgement = flags & 0x10 != 0
-    isPlain = flags & 0x07 == 0 && hasAcknowledgement
-    payloadLength = segmentLength - Int(bytes[tcp + 12] >> 4) * 4
   }
 }

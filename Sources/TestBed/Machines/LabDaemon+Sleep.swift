@@ -1,7 +1,7 @@
 public import API
 
 extension LabDaemon {
-  /// Orders a virtual machine to sleep, again and again while it is in use.
+  /// Orders a virtual machine to sleep, again and again while it is in use or woken before it sleeps.
   ///
   /// - Parameters:
   ///   - interval: between two orders.
@@ -14,7 +14,7 @@ extension LabDaemon {
     try await eventually("\(name) to fall asleep", within: deadline, every: interval) {
       do {
         return try await client.sleep(name)
-      } catch let error as APIError where error.code == .refused {
+      } catch let error as APIError where error.code == .refused || error.code == .conflict {
         onRefusal(error.message)
         return nil
       }

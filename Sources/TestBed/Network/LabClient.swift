@@ -27,17 +27,33 @@ public final class LabClient: Sendable {
     network: LabNetwork, bridge: String, addresses: LabAddresses, index: Int
   ) async throws {
     self.addresses = addresses
-    let namespace = try await Namespace(named: "client\(network.number)-\(index)")
-    self.namespace = namespace
+    namespace = try await Namespace(named: "client\(network.number)-\(index)")
     let port = "client\(index)"
     let descriptor = namespace.descriptor
     try await network.host.perform {
-      let netlink = try RouteNetlink()
-      try netlink.createVethPair(named: port, peer: "eth0", peerNamespace: descriptor)
-      let portIndex = try netlink.index(of: port)
-      try netlink.setMaster(portIndex, master: try netlink.index(of: bridge))
-      try netlink.setUp(portIndex, up: true)
+      try RouteNetlink().createVethPair(named: port, peer: "eth0", peerNamespace: descriptor)
     }
+    try await network.attach(port, to: bridge)
+    try await setUp()
+  }
+
+  /// With a wire whose frames can be seen and lost.
+  init(
+    network: LabNetwork, addresses: LabAddresses, index: Int, onWire: (Wire) -> Void
+  ) async throws {
+    self.addresses = addresses
+    namespace = try await Namespace(named: "client\(network.number)-\(index)")
+    let port = "client\(index)"
+    onWire(
+      Wire(
+        client: try await namespace.perform { try Tap.open(named: "eth0") },
+        network: try await network.host.perform { try Tap.open(named: port) }))
+    try await network.attach(port)
+    try await setUp()
+  }
+
+  private func setUp() async throws {
+    let addresses = addresses
     try await namespace.perform {
       let netlink = try RouteNetlink()
       let interface = try netlink.index(of: "eth0")

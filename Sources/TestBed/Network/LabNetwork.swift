@@ -19,6 +19,7 @@ public final class LabNetwork: Sendable {
     /// Clients begun so far: several may be made at the same time.
     var numbers = 0
     var clients: [LabClient] = []
+    var strangers = 0
   }
   private let count = Mutex(Count())
 
@@ -69,6 +70,40 @@ public final class LabNetwork: Sendable {
     count.withLock { count in
       count.numbers += 1
       return count.numbers
+    }
+  }
+
+  /// Adds a client whose frames all pass a wire of the lab's own, until the wire is cut.
+  public func addWiredClient() async throws -> (client: LabClient, wire: Wire) {
+    let index = nextClientNumber()
+    var wire: Wire?
+    let client = try await LabClient(
+      network: self, addresses: Self.addresses(network: number, host: 99 + index), index: index
+    ) { wire = $0 }
+    guard let wire else {
+      throw TestBedError(code: .malformed, message: "a wired client without a wire")
+    }
+    count.withLock { $0.clients.append(client) }
+    return (client, wire)
+  }
+
+  /// A name for a port of a machine that is not Linux, and addresses for it.
+  func nextStranger() -> (port: String, addresses: LabAddresses) {
+    let index = count.withLock { count in
+      count.strangers += 1
+      return count.strangers
+    }
+    return ("stranger\(index)", Self.addresses(network: number, host: 199 + index))
+  }
+
+  /// Makes an interface of the host's a port of the bridge.
+  func attach(_ port: String, to bridge: String? = nil) async throws {
+    let bridge = bridge ?? self.bridge
+    try await host.perform {
+      let netlink = try RouteNetlink()
+      let index = try netlink.index(of: port)
+      try netlink.setMaster(index, master: try netlink.index(of: bridge))
+      try netlink.setUp(index, up: true)
     }
   }
 
