@@ -65,8 +65,8 @@ bench-density: image ## Measure 64 sleeping machines and wake all at once; FORMA
 	@echo "bench-density: 64 machines in a lab of their own (about 15 minutes)" >&2
 	@DORMOUSE_LAB_SWAP=$${DORMOUSE_LAB_SWAP:-24G} $(LAB) $(BIN)/dormouse-lab bench-density --format $(FORMAT)
 
-soak: image fuzzer ## Run what is too long for the tests (1 hour)
-	@echo "soak: running in a lab of its own (about 1 hour)" >&2
+soak: image fuzzer ## Run what is too long for the tests (2 hours)
+	@echo "soak: running in labs of their own (about 2 hours)" >&2
 	@$(LAB) $(BIN)/dormouse-lab soak
 	@$(LAB) $(BIN)/dormouse-lab soak-snooping
 	@echo "soak: fuzzing every parser (about 10 minutes)" >&2

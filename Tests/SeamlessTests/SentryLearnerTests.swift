@@ -82,7 +82,7 @@ struct SentryLearnerTests {
     scene.hear(scene.peerSegment { $0.sequence = 500 }, .toGuest)
     #expect(onlyCursor(scene)?.guestSequence == 0)
     scene.now += 60 * SentryScene.second
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
     #expect(scene.judge(scene.peerSegment()) == .answer(1))
   }
 
@@ -112,7 +112,7 @@ struct SentryLearnerTests {
     closed.establish()
     closed.hear(closed.guestSegment { $0.flags = [.fin, .ack] }, .fromGuest)
     closed.guestSequence &+= 1
-    guard case .finishInFlight? = closed.learner.quiescence(at: closed.now).first else {
+    guard case .finishInFlight? = closed.obstacles.first else {
       Issue.record("a FIN in flight does not forbid sleep")
       return
     }
@@ -134,23 +134,23 @@ struct SentryLearnerTests {
       scene.peerSegment {
         $0.flags = [.fin, .ack]; $0.sequence = scene.guestAcknowledgement
       }, .toGuest)
-    #expect(scene.learner.quiescence(at: scene.now) != [])
+    #expect(scene.obstacles != [])
     scene.guestAcknowledgement &+= 1
     scene.hear(scene.guestSegment(), .fromGuest)
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
     #expect(scene.judge(scene.peerSegment()) == .answer(1))
   }
 
   @Test("What is in flight forbids sleep until it is settled")
   func obstacles() throws {
     let scene = try SentryScene(plain)
-    #expect(scene.learner.quiescence(at: scene.now).contains(.settling))
-    #expect(scene.learner.quiescence(at: scene.now).contains(.noAddress))
+    #expect(scene.obstacles.contains(.settling))
+    #expect(scene.obstacles.contains(.noAddress))
     scene.establish()
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
 
     func only() -> Obstacle? {
-      let found = scene.learner.quiescence(at: scene.now)
+      let found = scene.obstacles
       return found.count == 1 ? found[0] : nil
     }
     scene.hear(scene.guestSegment { $0.payload = [1, 2, 3] }, .fromGuest)
@@ -169,7 +169,7 @@ struct SentryLearnerTests {
       return
     }
     scene.hear(scene.peerSegment { $0.sequence = scene.guestAcknowledgement }, .toGuest)
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
 
     scene.hear(
       scene.peerSegment {
@@ -186,7 +186,7 @@ struct SentryLearnerTests {
       return
     }
     scene.hear(scene.guestSegment(), .fromGuest)
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
 
     scene.hear(
       scene.guestSegment {
@@ -198,10 +198,44 @@ struct SentryLearnerTests {
     }
     // The guest has given up by then.
     scene.now += 150 * SentryScene.second
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
     for obstacle in [Obstacle.settling, .noAddress, .tooManyAddresses, .foreignSource(.broadcast)] {
       #expect(!obstacle.description.isEmpty)
     }
+  }
+
+  @Test("Use forbids sleep for a moment, and a question until it is answered or old")
+  func use() throws {
+    let scene = try SentryScene(plain)
+    scene.establish()
+    scene.now += 10 * SentryScene.second
+    let quiescence = { scene.learner.quiescence(at: scene.now) }
+    #expect(quiescence() == [])
+    let sequence = scene.guestAcknowledgement
+    scene.hear(
+      scene.peerSegment {
+        $0.sequence = sequence; $0.payload = [1]
+      }, .toGuest)
+    scene.guestAcknowledgement &+= 1
+    // The kernel's acknowledgement is no answer.
+    scene.hear(scene.guestSegment(), .fromGuest)
+    #expect(quiescence() == [.usedJustNow, .unanswered])
+    scene.now += SentryScene.second
+    #expect(quiescence() == [.unanswered])
+    scene.now += SentryScene.second
+    #expect(quiescence() == [])
+
+    scene.hear(
+      scene.peerSegment {
+        $0.sequence = sequence &+ 1; $0.payload = [2]
+      }, .toGuest)
+    scene.guestAcknowledgement &+= 1
+    scene.hear(scene.guestSegment { $0.payload = [3] }, .fromGuest)
+    scene.guestSequence &+= 1
+    scene.hear(scene.peerSegment { $0.sequence = sequence &+ 2 }, .toGuest)
+    #expect(quiescence() == [.usedJustNow])
+    scene.now += SentryScene.second / 2
+    #expect(quiescence() == [])
   }
 
   @Test("An established flow that was just noticed forbids sleep for a moment")
@@ -210,12 +244,12 @@ struct SentryLearnerTests {
     scene.hear(scene.assertion(of: scene.guest), .fromGuest)
     scene.now += 60 * SentryScene.second
     scene.hear(scene.guestSegment(), .fromGuest)
-    guard case .newFlow? = scene.learner.quiescence(at: scene.now).first else {
+    guard case .newFlow? = scene.obstacles.first else {
       Issue.record("a new flow does not forbid sleep")
       return
     }
     scene.now += 3 * SentryScene.second
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
   }
 
   @Test("After a gap no flow is known and every address is")
@@ -224,9 +258,9 @@ struct SentryLearnerTests {
     scene.establish()
     scene.learner.invalidate(at: scene.now)
     #expect(scene.table.flowCount == 0 && scene.table.addresses.count == 1)
-    #expect(scene.learner.quiescence(at: scene.now) == [.settling])
+    #expect(scene.obstacles == [.settling])
     scene.now += SentryScene.second
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
     #expect(scene.judge(scene.peerSegment()).wakes(.unknownFlow))
     #expect(scene.learner.summary.invalidations == 1)
   }
@@ -399,7 +433,7 @@ struct SentryLearnerTests {
         .fromGuest)
     }
     #expect(scene.table.addresses.count == 16)
-    #expect(scene.learner.quiescence(at: scene.now).contains(.tooManyAddresses))
+    #expect(scene.obstacles.contains(.tooManyAddresses))
     scene.hear(scene.assertion(of: scene.guest), .fromGuest)
     #expect(scene.table.addresses.filter { $0.evidence == .proven }.map(\.address) == [scene.guest])
     #expect(scene.judge(scene.question(about: scene.guest)) == .answer(1))
@@ -448,8 +482,8 @@ struct SentryLearnerTests {
         to: SentryScene.peerMAC, from: inner, type: 0x0806,
         arp(1, inner, scene.peer, .zero, scene.peer)),
       .fromGuest)
-    #expect(scene.learner.quiescence(at: scene.now) == [.foreignSource(inner)])
+    #expect(scene.obstacles == [.foreignSource(inner)])
     scene.now += 600 * SentryScene.second
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
   }
 }

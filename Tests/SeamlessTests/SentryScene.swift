@@ -172,6 +172,11 @@ final class SentryScene {
     (0..<replies.count).map { replies.withFrame($0) { Bytes($0) } }
   }
 
+  /// What forbids sleep beside use itself, which is over soon.
+  var obstacles: [Obstacle] {
+    learner.quiescence(at: now).filter { $0 != .usedJustNow && $0 != .unanswered }
+  }
+
   /// The guest asserts its address, accepts a connection on port 22, receives 10 bytes and sends
   /// 20, all of which are acknowledged.
   /// - Parameter start: the first sequence number of both sides.

@@ -36,7 +36,7 @@ struct SentryTCPTests {
   func keepalive(_ wire: SentryScene.Wire) throws {
     let scene = try SentryScene(wire)
     scene.establish()
-    #expect(scene.learner.quiescence(at: scene.now) == [])
+    #expect(scene.obstacles == [])
     for length in [0, 1] {
       let probe = scene.peerSegment { $0.payload = Bytes(repeating: 0, count: length) }
       #expect(scene.judge(probe) == .answer(1))

@@ -49,7 +49,7 @@ public struct Learner {
     direction: PacketSocket.Direction, at now: UInt64
   ) -> Activity {
     let activity = learn(frame, wireLength, strippedTag, direction, now)
-    summary.count(activity, at: now)
+    summary.count(activity, direction: direction, at: now)
     return activity
   }
 
@@ -267,6 +267,11 @@ public struct Learner {
   /// How long watching must have gone on without a gap: long enough for a first retransmission of
   /// what the guest may have sent in the gap (RFC 6298, 2).
   static let settlingTime: UInt64 = 1_000_000_000
+  /// How long the guest gets to answer what it was sent: its kernel acknowledges a request before the program
+  /// that it is for has seen it, and a guest put to sleep in between would not answer until something wakes it.
+  static let answeringTime: UInt64 = 2_000_000_000
+  /// How long after any use more of it is expected.
+  static let lingeringTime: UInt64 = 500_000_000
   /// The most obstacles that are reported at once.
   static let obstacleLimit = 32
 
@@ -275,6 +280,12 @@ public struct Learner {
     let seconds = monotonicSeconds(now)
     var obstacles: [Obstacle] = []
     if now < watchedSince + Self.settlingTime { obstacles.append(.settling) }
+    if summary.framesOfUse > 0, now < summary.lastUse + Self.lingeringTime {
+      obstacles.append(.usedJustNow)
+    }
+    if let question = summary.lastQuestion, now < question + Self.answeringTime {
+      obstacles.append(.unanswered)
+    }
     if !table.hasProvenAddress { obstacles.append(.noAddress) }
     let overflow = table.addressOverflow
     if overflow != 0, seconds &- overflow < 600 { obstacles.append(.tooManyAddresses) }

@@ -4,6 +4,10 @@ public import Frames
 public enum Obstacle: Hashable, Sendable, CustomStringConvertible {
   /// Frames were missed, or watching has just begun.
   case settling
+  /// More of the same use is likely to come.
+  case usedJustNow
+  /// The guest may still be working on what it was sent.
+  case unanswered
   /// No address of the guest's is known for certain: nothing could be answered.
   case noAddress
   /// The guest uses more addresses than there is room for.
@@ -29,6 +33,10 @@ public enum Obstacle: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .settling:
       "its traffic has not been watched without a gap for long enough"
+    case .usedJustNow:
+      "it was used less than half a second ago"
+    case .unanswered:
+      "it was sent something less than two seconds ago that it may still answer"
     case .noAddress:
       "no address of the guest is known yet"
     case .tooManyAddresses:

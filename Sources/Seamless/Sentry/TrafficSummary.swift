@@ -1,7 +1,12 @@
+import LinuxNetwork
+
 /// What a VM's traffic looked like since its sentry began to watch.
 public struct TrafficSummary: Hashable, Sendable {
   /// When a frame of use was last seen, in monotonic nanoseconds; the beginning if none was.
   public internal(set) var lastUse: UInt64
+  /// When the guest was last sent payload that it has not sent any after; nil once it has. Seen over all of
+  /// its connections: what answers one question hides another.
+  private(set) var lastQuestion: UInt64?
   /// Frames of use. Grows only.
   public internal(set) var framesOfUse: UInt64 = 0
   /// How often learning had to start anew.
@@ -17,8 +22,13 @@ public struct TrafficSummary: Hashable, Sendable {
     counts.values[activity.rawValue]
   }
 
-  mutating func count(_ activity: Activity, at now: UInt64) {
+  mutating func count(
+    _ activity: Activity, direction: PacketSocket.Direction, at now: UInt64
+  ) {
     counts.values[activity.rawValue] &+= 1
+    if [.payload, .datagram, .otherUnicast].contains(activity) {
+      lastQuestion = direction == .toGuest ? now : nil
+    }
     if activity.isUse {
       framesOfUse &+= 1
       lastUse = max(lastUse, now)
