@@ -4,7 +4,8 @@ import TestBed
 struct SoakSnooping: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "soak-snooping",
-    abstract: "Let a guest sleep behind a bridge that snoops on multicast, with the intervals of real ones.",
+    abstract:
+      "Let a guest sleep behind a bridge that snoops on multicast, with the intervals of real ones.",
     discussion: """
       Needs the lab: scripts/lab.sh dormouse-lab soak-snooping
 
@@ -23,7 +24,7 @@ struct SoakSnooping: AsyncParsableCommand {
     let lab = try Lab.current()
     let network = try await lab.makeNetwork()
     let client = try await network.addClient()
-    let violations = try await showingLogs { try await violations(lab, network, client) }
+    let violations = try await showingLogs { try await watch(lab, network, client) }
     for violation in violations { Report.line("FAILED: \(violation)") }
     guard violations.isEmpty else {
       TestFailureLog.show()
@@ -32,7 +33,7 @@ struct SoakSnooping: AsyncParsableCommand {
     print("member of its groups and found for \(decimal(minutes, 1)) minutes")
   }
 
-  private func violations(
+  private func watch(
     _ lab: Lab, _ network: LabNetwork, _ client: LabClient
   ) async throws -> [String] {
     let daemon = try LabDaemon(on: network, in: lab)
