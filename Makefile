@@ -24,7 +24,8 @@ TARGET ?=
 TIME ?= 60
 SOURCES := Package.swift Sources Tests
 
-.PHONY: help setup build image demo test unit bench bench-sleep bench-density soak fuzz fuzzer format lint clean
+.PHONY: help setup build image demo test unit bench bench-sleep bench-density bench-sentry bench-emulated soak fuzz \
+	fuzzer format lint clean
 
 help: ## Say what the targets do
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,7 +56,7 @@ unit: build ## Run the tests that need no virtual machine (1 minute)
 	@echo "unit: running the tests that need no virtual machine (about 1 minute)" >&2
 	@$(LAB) $(SWIFT_TEST) --skip IntegrationTests $(TESTS)
 
-bench: bench-sleep bench-density ## Run all benchmarks
+bench: bench-sleep bench-density bench-sentry bench-emulated ## Run all benchmarks
 
 bench-sleep: image ## Measure sleeping and waking; FORMAT=json for one object as the last line (10 minutes)
 	@echo "bench-sleep: at least 100 rounds in a lab of their own (about 10 minutes)" >&2
@@ -64,6 +65,14 @@ bench-sleep: image ## Measure sleeping and waking; FORMAT=json for one object as
 bench-density: image ## Measure 64 sleeping machines and wake all at once; FORMAT=json (15 minutes, 24 GiB of disk)
 	@echo "bench-density: 64 machines in a lab of their own (about 15 minutes)" >&2
 	@DORMOUSE_LAB_SWAP=$${DORMOUSE_LAB_SWAP:-24G} $(LAB) $(BIN)/dormouse-lab bench-density --format $(FORMAT)
+
+bench-sentry: image ## Measure what the sentry costs; FORMAT=json for one object as the last line (4 minutes)
+	@echo "bench-sentry: in a lab of its own (about 4 minutes)" >&2
+	@$(LAB) $(BIN)/dormouse-lab bench-sentry --format $(FORMAT)
+
+bench-emulated: build ## Measure a sentry with 5,000 emulated guests; FORMAT=json as above (5 minutes)
+	@echo "bench-emulated: 10,000 interfaces in a lab of their own (about 5 minutes)" >&2
+	@DORMOUSE_LAB_SWAP=0 $(LAB) $(BIN)/dormouse-lab bench-emulated --format $(FORMAT)
 
 soak: image fuzzer ## Run what is too long for the tests (2 hours)
 	@echo "soak: running in labs of their own (about 2 hours)" >&2

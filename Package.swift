@@ -73,7 +73,8 @@ let package = Package(
     library("Frames", []),
     library("Failpoints", []),
     library("Seamless", ["Frames", "LinuxSystem", "LinuxNetwork"]),
-    library("SentryProcess", ["Seamless", "Failpoints", "QMP", "LinuxSystem", "LinuxNetwork"]),
+    library(
+      "SentryProcess", ["Seamless", "Frames", "Failpoints", "QMP", "LinuxSystem", "LinuxNetwork"]),
     library("SuspendToSwap", ["LinuxMemory", "LinuxProcess", "QEMU"]),
 
     // Putting it together.
@@ -100,7 +101,7 @@ let package = Package(
       name: "TestBed",
       dependencies: [
         "API", "Client", "LinuxSystem", "LinuxProcess", "LinuxMemory", "LinuxNetwork", "QEMU",
-        subprocess, system,
+        "Frames", "Seamless", subprocess, system,
       ],
       // Compiled where it is used: only the lab has lwIP.
       resources: [.embedInCode("Stacks/lwip-client.c")], swiftSettings: strict),

@@ -171,8 +171,11 @@ int dormouse_packet_receive(int fd, void *buffer, size_t size, struct dormouse_p
   return 0;
 }
 
-ssize_t dormouse_packet_send(int fd, const void *frame, size_t size) {
-  return send(fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+ssize_t dormouse_packet_send(int fd, int interface, const void *frame, size_t size) {
+  struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = interface};
+  return sendto(fd, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL,
+                interface == 0 ? NULL : (struct sockaddr *)&address,
+                interface == 0 ? 0 : sizeof address);
 }
 
 // ---- network namespaces ----

@@ -269,3 +269,14 @@ pid_t dormouse_launch(const struct dormouse_launch *launch, int *step, int *erro
   *error = message.error;
   return -1;
 }
+
+int dormouse_confine_thread(pid_t thread, unsigned int processor) {
+  if (processor >= CPU_SETSIZE) {
+    errno = EINVAL;
+    return -1;
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(processor, &set);
+  return sched_setaffinity(thread, sizeof set, &set);
+}

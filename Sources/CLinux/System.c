@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -83,6 +84,16 @@ ssize_t dormouse_write(int fd, const void *bytes, size_t count) {
 
 int dormouse_memfd_create(const char *name) { return memfd_create(name, MFD_CLOEXEC); }
 
+int64_t dormouse_raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == -1) return -1;
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == -1) return -1;
+  }
+  return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
 uint64_t dormouse_monotonic_nanoseconds(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -107,6 +118,11 @@ int dormouse_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
 int dormouse_epoll_add_readable(int epoll, int fd, uint64_t token) {
   struct epoll_event event = {.events = EPOLLIN, .data.u64 = token};
   return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+int dormouse_epoll_set_writable(int epoll, int fd, uint64_t token, int writable) {
+  struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0), .data.u64 = token};
+  return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
 int dormouse_epoll_remove(int epoll, int fd) {

@@ -9,7 +9,7 @@ public struct PacketSocket: ~Copyable, Sendable {
     /// Sees copies of all frames of the interface in both directions, each cut to that many bytes.
     case learning(snapLength: Int)
     /// Sends frames straight to the interface's driver, past its filters and queueing discipline,
-    /// and receives nothing.
+    /// and receives nothing. Bound to interface 0 it serves all: see ``send(_:onInterface:)``.
     case injecting
   }
 
@@ -122,14 +122,29 @@ public struct PacketSocket: ~Copyable, Sendable {
   /// Fails with `ENOBUFS` if the driver's queue is full or the interface has no carrier, with
   /// `ENETDOWN` if it is down, and with `EMSGSIZE` if the frame is longer than its MTU allows.
   public borrowing func send(_ frame: UnsafeRawBufferPointer) throws(LinuxError) {
+    try send(frame, onInterface: 0)
+  }
+
+  /// As ``send(_:)``, on an interface of the namespace that the socket was opened in.
+  public borrowing func send(
+    _ frame: UnsafeRawBufferPointer, onInterface index: CInt
+  ) throws(LinuxError) {
     while true {
-      let sent = dormouse_packet_send(socket.rawValue, frame.baseAddress, frame.count)
+      let sent = dormouse_packet_send(socket.rawValue, index, frame.baseAddress, frame.count)
       if sent >= 0 { return }
       let failure = Errno(rawValue: dormouse_errno())
       if failure != .interrupted {
         throw LinuxError("send a frame of \(frame.count) bytes", failure)
       }
     }
+  }
+
+  /// From now on sees that many bytes of each frame; with 0, none of the frames, which then cost next to
+  /// nothing. What has been caught already stays to be received.
+  public borrowing func setSnapLength(_ length: Int) throws(LinuxError) {
+    try checked(
+      "change what a packet socket sees",
+      dormouse_packet_set_snap_length(socket.rawValue, UInt32(clamping: length)))
   }
 
   /// Frames that were received, the lost ones included, and frames that were lost because nobody

@@ -19,6 +19,13 @@ public struct EventPoll: ~Copyable {
       "watch a descriptor", dormouse_epoll_add_readable(descriptor.rawValue, watched, key))
   }
 
+  /// Watches a descriptor that was added for room to write as well, or no longer.
+  public func watchForRoom(_ watched: CInt, key: UInt64, _ wanted: Bool) throws(LinuxError) {
+    try checked(
+      "watch a descriptor for room",
+      dormouse_epoll_set_writable(descriptor.rawValue, watched, key, wanted ? 1 : 0))
+  }
+
   /// Quietly ignores a descriptor that was never added.
   public func remove(_ watched: CInt) {
     _ = dormouse_epoll_remove(descriptor.rawValue, watched)

@@ -2,17 +2,21 @@ import Glibc
 import LinuxSystem
 import Seamless
 
-/// The mapped memory of a VM's cursors; the memfd behind it outlives the sentry.
+/// The mapped memory of a VM's cursors; the memfd behind it outlives the sentry, as the daemon has it too.
+///
+/// The mapping is all that is kept: a descriptor for each of thousands of VMs would be one too many.
 final class CursorMemory {
   let table: CursorTable
-  private let memory: OwnedFileDescriptor
   private let bytes: UnsafeMutableRawBufferPointer
 
-  /// The memfd's, kept for a daemon that has lost its own.
-  var descriptor: CInt { memory.rawValue }
+  /// Where it is mapped, for a daemon that has lost its own descriptor.
+  var addresses: Range<UInt64> {
+    let start = UInt64(UInt(bitPattern: bytes.baseAddress))
+    return start..<start + UInt64(bytes.count)
+  }
 
   /// Maps the whole memfd and reads the table in it.
-  init(_ memory: consuming OwnedFileDescriptor) throws {
+  init(_ memory: borrowing OwnedFileDescriptor) throws {
     var status = stat()
     try checked(fstat(memory.rawValue, &status))
     let size = Int(status.st_size)
@@ -23,7 +27,6 @@ final class CursorMemory {
       throw LinuxError(code: .malformed, message: "the memory of the cursors cannot be mapped")
     }
     bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
-    self.memory = memory
     do {
       table = try CursorTable(attaching: bytes)
     } catch {
@@ -37,12 +40,11 @@ final class CursorMemory {
 
   /// A new machine's table: empty, but for what an earlier one said of the same guest.
   static func renew(
-    _ memory: consuming OwnedFileDescriptor, acquaintance: [UInt8]
+    _ memory: borrowing OwnedFileDescriptor, acquaintance: [UInt8]
   ) throws -> CursorMemory {
-    let number = memory.rawValue
-    let guest = try CursorMemory(try memory.duplicate()).table.guest
-    var header = acquaintance
-    guard pwrite(number, &header, header.count, 0) == header.count else {
+    let guest = try CursorMemory(memory).table.guest
+    var header = CursorTable.withoutFlows(acquaintance)
+    guard pwrite(memory.rawValue, &header, header.count, 0) == header.count else {
       throw LinuxError(code: .system, message: "the memory of the cursors cannot be written")
     }
     let renewed = try CursorMemory(memory)

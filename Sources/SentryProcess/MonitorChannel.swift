@@ -9,7 +9,6 @@ struct MonitorChannel: ~Copyable {
   let descriptor: OwnedFileDescriptor
   private var framer = QMPLineFramer()
   private var nextID: UInt64 = 1
-  private var buffer = [UInt8](repeating: 0, count: 16 * 1024)
 
   enum Failure: Error {
     /// QEMU has closed the connection.
@@ -35,8 +34,8 @@ struct MonitorChannel: ~Copyable {
     throw .broken("QEMU does not read its monitor")
   }
 
-  /// Reads what has come and returns the whole messages in it.
-  mutating func receive() throws(Failure) -> [QMPMessage] {
+  /// Reads what has come into a buffer of the caller's, and returns the whole messages in it.
+  mutating func receive(using buffer: inout [UInt8]) throws(Failure) -> [QMPMessage] {
     let count = buffer.withUnsafeMutableBytes {
       recv(descriptor.rawValue, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT))
     }

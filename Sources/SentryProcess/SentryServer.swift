@@ -1,5 +1,6 @@
 import Failpoints
 import FoundationEssentials
+import Frames
 import Glibc
 import LinuxNetwork
 import LinuxSystem
@@ -11,6 +12,12 @@ import Seamless
 final class SentryServer {
   /// Frames taken from one VM before the others get their turn.
   static let burst = 64
+  /// Messages taken from the daemon before the VMs get their turn.
+  static let messageBurst = 32
+  /// VMs whose detours are looked at in one turn, after notices of the kernel were lost.
+  static let inspectionBurst = 32
+  /// Complaints of one second that go to the log.
+  static let reportsPerSecond = 20
   /// How long QEMU gets to continue a VM before it is asked again, in nanoseconds.
   static let continueRetry: UInt64 = 2_000_000_000
   /// A sentry with no machine and no daemon has nothing to do after this, in nanoseconds.
@@ -24,10 +31,23 @@ final class SentryServer {
   private let failpoints: Failpoints
   private var daemon: DaemonLink?
   private var hostRules: [Rule] = []
+  private var waitsForRoom = false
+  /// Gives frames to guests past their detours: one for all, which every daemon brings along anew.
+  private var injector: PacketSocket?
+  private let room = HoldRoom()
   private var wards: [String: Ward] = [:]
   /// Keys of epoll: the ward's number and the kind of its descriptor.
   private var wardsByNumber: [UInt64: Ward] = [:]
   private var numbers: [String: UInt64] = [:]
+  private var wardsByTap: [CInt: Ward] = [:]
+  /// More would leave no descriptor for what else there is to open.
+  private let wardLimit: Int
+  /// The VMs that the clock has something to do for: those with frames since its last tick, those that the
+  /// sentry looks away from, and those that wake. The others, thousands perhaps, sleep.
+  private var watchList: [Ward] = []
+  /// The VMs whose detours are still to be looked at.
+  private var inspections: [Ward] = []
+  private var daemonWasLost = false
   /// What was known of guests that were dismissed, 4 KiB each: a daemon that starts anew entrusts the same
   /// ones again, and they need not be learned from scratch.
   private var acquaintances: [String: (macAddress: String, header: [UInt8])] = [:]
@@ -36,6 +56,10 @@ final class SentryServer {
   private var lastContact: UInt64
   private var lastTick: UInt64
   private var buffer = [UInt8](repeating: 0, count: 65_536)
+  private var replies = FrameBuffer()
+  private var reportsThisSecond = 0
+  private var suppressedReports = 0
+  private var reportSecond: UInt64 = 0
 
   private enum Kind: UInt64 {
     case listener, daemon, changes, detour, learner, monitor
@@ -47,6 +71,7 @@ final class SentryServer {
     poll = try EventPoll()
     netlink = try RouteNetlink()
     changes = try TrafficControlMonitor()
+    wardLimit = (try DescriptorLimit.raise() - 64) / Ward.descriptors
     lastContact = MonotonicClock.nowNanoseconds()
     lastTick = lastContact
     try poll.add(self.listener.rawValue, key: Kind.listener.rawValue)
@@ -56,7 +81,9 @@ final class SentryServer {
   /// Runs until there is nothing left to guard and nobody to guard it for.
   func run() throws {
     while true {
-      for key in try poll.wait(milliseconds: 500) { dispatch(key) }
+      for key in try poll.wait(milliseconds: inspections.isEmpty ? 500 : 0) { dispatch(key) }
+      inspect()
+      settleDaemon()
       let now = MonotonicClock.nowNanoseconds()
       if now - lastTick >= 500_000_000 {
         lastTick = now
@@ -91,33 +118,52 @@ final class SentryServer {
     let absence = UInt64(SentryProtocol.daemonAbsenceLimitSeconds) * 1_000_000_000
     let daemonIsLost = now - lastContact > absence
     if daemonIsLost, daemon != nil { dropDaemon() }
-    for ward in wards.values {
+    if daemonIsLost, !daemonWasLost {
+      for ward in wards.values where ward.publicPhase != .learning {
+        wake(ward, cause: .daemonLost, flow: nil, firstSeen: now)
+      }
+    }
+    daemonWasLost = daemonIsLost
+    let watched = watchList
+    watchList.removeAll(keepingCapacity: true)
+    for ward in watched {
+      ward.isOnWatchList = false
+      guard wards[ward.machine.name] === ward else { continue }
       switch ward.phase {
       case .learning: tickLearning(ward, now)
-      case .holding, .answering:
-        if daemonIsLost { wake(ward, cause: .daemonLost, flow: nil, firstSeen: now) }
+      case .holding, .answering: ward.framesThisTick = 0
       case .waking(let waking):
         if now >= waking.retryAt { retryWaking(ward, waking, now) }
+        putOnWatchList(ward)
       }
     }
   }
 
+  private func putOnWatchList(_ ward: Ward) {
+    guard !ward.isOnWatchList else { return }
+    ward.isOnWatchList = true
+    watchList.append(ward)
+  }
+
   private func tickLearning(_ ward: Ward, _ now: UInt64) {
     if let until = ward.lookingAwayUntil {
-      guard now >= until else { return }
+      guard now >= until else { return putOnWatchList(ward) }
       ward.lookingAwayUntil = nil
       // What passed meanwhile is unknown, and what is known may be stale.
       ward.drain(discard: true, buffer: &buffer)
+      ward.listen()
       ward.learner.invalidate(at: now)
       try? poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
     } else {
       ward.noticeLosses(at: now)
     }
-    if ward.framesThisSecond * 2 > Ward.busyFramesPerSecond {
+    if ward.framesThisTick * 2 > Ward.busyFramesPerSecond {
       ward.lookingAwayUntil = now + Ward.lookAway
       poll.remove(ward.tapWatch.descriptor)
+      ward.deafen()
+      putOnWatchList(ward)
     }
-    ward.framesThisSecond = 0
+    ward.framesThisTick = 0
   }
 
   /// A daemon of another release is there, which will start a sentry of its own: until then nobody may
@@ -150,11 +196,11 @@ final class SentryServer {
     switch ward.phase {
     case .learning:
       // The detour is gone already: a frame that was still on its way through it.
-      ward.inject(frame)
+      inject(frame, to: ward)
     case .holding(let hold, _): hold.append(frame)
     case .waking(let waking): waking.hold.append(frame)
     case .answering(let hold):
-      switch ward.judge(frame, at: now) {
+      switch ward.judge(frame, at: now, replies: &replies) {
       case .answer, .ignore: return
       case .hold(.deferred, _): hold.deferred.append(frame, at: now)
       case .hold: hold.append(frame)
@@ -167,7 +213,15 @@ final class SentryServer {
     }
   }
 
+  /// Gives the guest a frame past the detour. A full queue loses it, as on any network.
+  private func inject(_ frame: UnsafeRawBufferPointer, to ward: Ward) {
+    ward.learner.observe(frame, direction: .toGuest, at: MonotonicClock.nowNanoseconds())
+    // No machine comes before the daemon's greeting, and with it the socket.
+    try? injector?.send(frame, onInterface: ward.machine.tapIndex)
+  }
+
   private func readLearner(_ ward: Ward) {
+    putOnWatchList(ward)
     switch ward.phase {
     case .learning, .holding:
       ward.learn(limit: Self.burst, discard: false, buffer: &buffer)
@@ -182,19 +236,11 @@ final class SentryServer {
   private func readChanges() {
     do {
       while let notice = try changes.next() {
-        let index: CInt?
         switch notice {
         case .filterDeleted(let changed), .qdiscDeleted(let changed), .linkDeleted(let changed):
-          index = changed
-        case .overrun: index = nil
+          if let ward = wardsByTap[changed] { inspectDetour(of: ward) }
+        case .overrun: inspections = Array(wards.values)
         default: continue
-        }
-        for ward in wards.values where index == nil || ward.machine.tapIndex == index {
-          guard case .answering = ward.phase,
-            (try? Detour.isEngaged(machineTap: ward.machine.tapIndex, netlink)) != true
-          else { continue }
-          wake(
-            ward, cause: .detourRemoved, flow: nil, firstSeen: MonotonicClock.nowNanoseconds())
         }
       }
     } catch {
@@ -202,28 +248,44 @@ final class SentryServer {
     }
   }
 
+  /// Looks at some of the detours that are to be looked at; the others have their turn later.
+  private func inspect() {
+    for _ in 0..<min(inspections.count, Self.inspectionBurst) {
+      guard let ward = inspections.popLast(), wards[ward.machine.name] === ward else { continue }
+      inspectDetour(of: ward)
+    }
+  }
+
+  private func inspectDetour(of ward: Ward) {
+    guard case .answering = ward.phase,
+      (try? Detour.isEngaged(machineTap: ward.machine.tapIndex, netlink)) != true
+    else { return }
+    wake(ward, cause: .detourRemoved, flow: nil, firstSeen: MonotonicClock.nowNanoseconds())
+  }
+
   // MARK: - Waking
 
   private func wake(
     _ ward: Ward, cause: WakeCause, flow: String?, firstSeen: UInt64, order: UInt64? = nil
   ) {
-    var hold = HoldQueue()
+    let hold: HoldQueue
     switch ward.phase {
     case .waking(var waking):
       if let order { waking.orders.append(order) }
       ward.phase = .waking(waking)
       return
     case .holding(let held, _), .answering(let held): hold = held
-    case .learning: break
+    case .learning: hold = HoldQueue(in: room)
     }
     failpoints.reach(SentryStep.deciding.failpoint)
-    // What the learner has caught by now is the sentry's own, if the VM was asleep.
-    if case .answering = ward.phase { ward.drain(discard: true, buffer: &buffer) }
+    // From `cont` on what passes the tap is the guest's again.
+    if case .answering = ward.phase { ward.listen() }
     var waking = Ward.Waking(
       hold: hold, cause: cause, flow: flow, firstSeen: firstSeen, continueSent: 0, continueID: 0,
       retryAt: 0, orders: order.map { [$0] } ?? [])
     sendContinue(ward, &waking)
     ward.phase = .waking(waking)
+    putOnWatchList(ward)
     failpoints.reach(SentryStep.continueSent.failpoint)
     daemon?.notice(.waking(name: ward.machine.name, cause: cause, flow: flow))
   }
@@ -278,7 +340,7 @@ final class SentryServer {
   @discardableResult
   private func replay(_ hold: HoldQueue, to ward: Ward) -> Int {
     let frames = hold.deferred.current(at: MonotonicClock.nowNanoseconds()) + hold.frames
-    for frame in frames { frame.withUnsafeBytes { ward.inject($0) } }
+    for frame in frames { frame.withUnsafeBytes { inject($0, to: ward) } }
     return frames.count
   }
 
@@ -291,8 +353,8 @@ final class SentryServer {
       // As long as the filter is there, the loop passes on what it delivers (`learning`): slow, not lost.
       report("cannot take the detour of \(ward.machine.name) down: \(error)")
     }
-    // More than the tap's queue holds; what comes in later is the loop's.
-    readDetour(ward, limit: 4096)
+    // What the tap's queue holds, so that nothing is overtaken; what comes in later is the loop's.
+    readDetour(ward, limit: HoldQueue.maximumFrames)
   }
 
   private static func seconds(_ start: UInt64, _ end: UInt64) -> Double {
@@ -304,7 +366,7 @@ final class SentryServer {
   private func readMonitor(_ ward: Ward) {
     let messages: [QMPMessage]
     do {
-      messages = try ward.monitor.receive()
+      messages = try ward.monitor.receive(using: &buffer)
     } catch {
       report("lost the monitor of \(ward.machine.name): \(error)")
       // Should QEMU live on, this sentry can no longer wake the VM: what it holds waits in the VM's own tap
@@ -349,12 +411,27 @@ final class SentryServer {
     guard let daemon else { return }
     poll.remove(daemon.descriptor)
     self.daemon = nil
+    waitsForRoom = false
+  }
+
+  /// After each turn: what the daemon has not read yet waits until it does, or until it is too much.
+  private func settleDaemon() {
+    guard let daemon else { return }
+    if daemon.isBroken {
+      report("the daemon does not read what it is told; it is heard again when it comes back")
+      return dropDaemon()
+    }
+    guard daemon.hasBacklog != waitsForRoom else { return }
+    waitsForRoom = daemon.hasBacklog
+    try? poll.watchForRoom(daemon.descriptor, key: Kind.daemon.rawValue, waitsForRoom)
   }
 
   private func readDaemon() {
     guard let link = daemon else { return }
+    link.flush()
     do {
-      while let message = try link.receive() {
+      for _ in 0..<Self.messageBurst {
+        guard daemon === link, let message = try link.receive() else { return }
         lastContact = MonotonicClock.nowNanoseconds()
         serve(message)
       }
@@ -367,7 +444,12 @@ final class SentryServer {
     let id = message.request.id
     switch message.request.body {
     case .hello(let version):
-      guard version == SentryProtocol.version else {
+      if message.descriptors.count == 1 {
+        injector = PacketSocket(adopting: OwnedFileDescriptor(owning: message.descriptors[0]))
+      } else {
+        for descriptor in message.descriptors { close(descriptor) }
+      }
+      guard version == SentryProtocol.version, injector != nil else {
         refuse(
           id, .version,
           "this sentry speaks version \(SentryProtocol.version); it wakes its machines and ends")
@@ -376,7 +458,7 @@ final class SentryServer {
       let machines = wards.values.map {
         GuardStatus(name: $0.machine.name, phase: $0.publicPhase)
       }
-      daemon?.reply(id, .welcome(pid: getpid(), machines))
+      daemon?.reply(id, machines[...]) { .welcome(pid: getpid(), $0) }
     case .heartbeat: daemon?.reply(id, .done)
     case .guardMachine(let machine):
       do {
@@ -390,7 +472,7 @@ final class SentryServer {
       with(name, id) { ward in
         guard case .learning = ward.phase else { return refusePhase(id, ward) }
         ward.cursors.table.forgetUsedPorts()
-        ward.phase = .holding(HoldQueue(), useBefore: ward.learner.summary.framesOfUse)
+        ward.phase = .holding(HoldQueue(in: room), useBefore: ward.learner.summary.framesOfUse)
         daemon?.reply(id, .done)
       }
     case .commit(let name):
@@ -421,16 +503,16 @@ final class SentryServer {
         ward.cursors.table.setUsedPorts(ports)
         daemon?.reply(id, .done)
       }
-    case .traffic(let name):
-      with(name, id) { daemon?.reply(id, .traffic(traffic($0))) }
+    case .traffic(let names):
+      let reports = names.compactMap { name in wards[name].map { traffic($0) } }
+      daemon?.reply(id, reports[...]) { .traffic($0) }
     case .lend(let name):
       with(name, id) { ward in
         daemon?.reply(
           id,
           .lent(
             LentDescriptors(
-              cursors: ward.cursors.descriptor, detourTap: ward.detourTap.rawValue,
-              injector: ward.injector.descriptor, learner: ward.tapWatch.descriptor)))
+              cursors: ward.cursors.addresses, detourTap: ward.detourTap.rawValue)))
       }
     case .forget(let name):
       if let ward = wards[name] { dismiss(ward) }
@@ -454,9 +536,10 @@ final class SentryServer {
         "its traffic is not quiet: "
           + (used || obstacles.isEmpty ? "it was used just now" : Self.text(obstacles)))
     }
+    ward.deafen()
     ward.sentry.beginSleep()
     ward.cursors.table.generation += 1
-    ward.phase = .answering(HoldQueue())
+    ward.phase = .answering(HoldQueue(in: room))
     ward.answered = 0
     for frame in held.frames {
       frame.withUnsafeBytes { take($0, for: ward, at: now) }
@@ -476,7 +559,7 @@ final class SentryServer {
     let busy = ward.lookingAwayUntil != nil
     if busy { obstacles.append("the guest is too busy to be watched") }
     return TrafficReport(
-      phase: ward.publicPhase,
+      name: ward.machine.name, phase: ward.publicPhase,
       secondsSinceUse: busy ? 0 : Self.seconds(summary.lastUse, now),
       framesOfUse: summary.framesOfUse, obstacles: obstacles,
       addresses: ward.cursors.table.addresses.map { "\($0.address)" },
@@ -522,8 +605,13 @@ final class SentryServer {
     let monitor = MonitorChannel(adopting: OwnedFileDescriptor(owning: descriptors[0]))
     let memory = OwnedFileDescriptor(owning: descriptors[1])
     let detourTap = OwnedFileDescriptor(owning: descriptors[2])
-    let injector = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[3]))
-    let tapWatch = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[4]))
+    let tapWatch = PacketSocket(adopting: OwnedFileDescriptor(owning: descriptors[3]))
+    guard wards.count < wardLimit else {
+      throw LinuxError(
+        code: .exhausted,
+        message: "the sentry's limit of open files is enough for \(wardLimit) machines; raise "
+          + "the daemon's (LimitNOFILE in its unit) and restart both")
+    }
     let cursors: CursorMemory
     // A new machine may have an old one's name: what is known is of use only if it is the same guest.
     if let known = acquaintances.removeValue(forKey: machine.name),
@@ -537,8 +625,8 @@ final class SentryServer {
       throw LinuxError(code: .malformed, message: "the cursors are another guest's")
     }
     let ward = Ward(
-      machine, monitor: monitor, detourTap: detourTap, injector: injector, tapWatch: tapWatch,
-      cursors: cursors)
+      machine, monitor: monitor, detourTap: detourTap, tapWatch: tapWatch, cursors: cursors,
+      room: room)
     ward.rules = RuleTable(own: Array(machine.rules.prefix(RuleTable.limit)), host: hostRules)
     if !machine.asleep { ward.learner.invalidate(at: MonotonicClock.nowNanoseconds()) }
     let number = nextNumber
@@ -546,6 +634,7 @@ final class SentryServer {
     wards[machine.name] = ward
     wardsByNumber[number] = ward
     numbers[machine.name] = number
+    wardsByTap[machine.tapIndex] = ward
     do {
       try poll.add(ward.monitor.descriptor.rawValue, key: key(ward, .monitor))
       try poll.add(ward.detourTap.rawValue, key: key(ward, .detour))
@@ -582,6 +671,7 @@ final class SentryServer {
     if let number = numbers.removeValue(forKey: ward.machine.name) {
       wardsByNumber[number] = nil
     }
+    if wardsByTap[ward.machine.tapIndex] === ward { wardsByTap[ward.machine.tapIndex] = nil }
     wards[ward.machine.name] = nil
   }
 
@@ -590,6 +680,20 @@ final class SentryServer {
   }
 
   private func report(_ message: String) {
+    let second = MonotonicClock.nowNanoseconds() / 1_000_000_000
+    if second != reportSecond {
+      if suppressedReports > 0 { log("\(suppressedReports) more complaints in a second") }
+      (reportSecond, reportsThisSecond, suppressedReports) = (second, 0, 0)
+    }
+    guard reportsThisSecond < Self.reportsPerSecond else {
+      suppressedReports += 1
+      return
+    }
+    reportsThisSecond += 1
+    log(message)
+  }
+
+  private func log(_ message: String) {
     let line = "dormouse-sentry: \(message)\n"
     _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }
   }

@@ -8,11 +8,14 @@ import Seamless
 ///
 /// Lives on the sentry's one thread.
 final class Ward {
+  /// What a VM takes of the process's limit: the monitor, the detour tap, the learning socket.
+  static let descriptors = 3
+
   let machine: GuardedMachine
   var monitor: MonitorChannel
   let detourTap: OwnedFileDescriptor
-  let injector: PacketSocket
-  /// Sees what passes the VM's tap in both directions.
+  /// Sees what passes the VM's tap in both directions; nothing while the VM sleeps, when that is only what
+  /// the sentry says itself, and while the sentry looks away.
   let tapWatch: PacketSocket
   let cursors: CursorMemory
   var sentry: Sentry
@@ -32,12 +35,13 @@ final class Ward {
   static let busyFramesPerSecond = 2000
   /// How long the sentry looks away from a busy VM, in nanoseconds.
   static let lookAway: UInt64 = 3_000_000_000
-  var framesThisSecond = 0
+  var framesThisTick = 0
+  /// Whether the next tick of the clock has something to do for the VM.
+  var isOnWatchList = false
   /// Looking away until then; nil while looking.
   var lookingAwayUntil: UInt64?
 
   var answered = 0
-  private var replies = FrameBuffer()
 
   /// Where the machine stands, with what exists only there.
   enum Phase {
@@ -66,8 +70,8 @@ final class Ward {
 
   init(
     _ machine: GuardedMachine, monitor: consuming MonitorChannel,
-    detourTap: consuming OwnedFileDescriptor, injector: consuming PacketSocket,
-    tapWatch: consuming PacketSocket, cursors: CursorMemory
+    detourTap: consuming OwnedFileDescriptor, tapWatch: consuming PacketSocket,
+    cursors: CursorMemory, room: HoldRoom
   ) {
     let now = MonotonicClock.nowNanoseconds()
     sentry = Sentry(table: cursors.table, mtu: machine.mtu, at: now)
@@ -75,10 +79,10 @@ final class Ward {
     self.machine = machine
     self.monitor = monitor
     self.detourTap = detourTap
-    self.injector = injector
     self.tapWatch = tapWatch
     self.cursors = cursors
-    phase = machine.asleep ? .answering(HoldQueue()) : .learning
+    phase = machine.asleep ? .answering(HoldQueue(in: room)) : .learning
+    if machine.asleep { deafen() }
   }
 
   var publicPhase: GuardPhase {
@@ -90,14 +94,12 @@ final class Ward {
     }
   }
 
-  /// Gives the guest a frame past the detour. A full queue loses it, as on any network.
-  func inject(_ frame: UnsafeRawBufferPointer) {
-    learner.observe(frame, direction: .toGuest, at: MonotonicClock.nowNanoseconds())
-    try? injector.send(frame)
-  }
-
   /// Decides about a frame that the detour delivered while the VM sleeps, and sends the answers.
-  func judge(_ frame: UnsafeRawBufferPointer, at now: UInt64) -> Verdict {
+  ///
+  /// - Parameter replies: memory for them, which all VMs share.
+  func judge(
+    _ frame: UnsafeRawBufferPointer, at now: UInt64, replies: inout FrameBuffer
+  ) -> Verdict {
     replies.removeAll()
     let verdict = sentry.verdict(for: frame, at: now, replies: &replies)
     for index in 0..<replies.count {
@@ -135,8 +137,23 @@ final class Ward {
           direction: received.direction, at: MonotonicClock.nowNanoseconds())
       }
     }
-    framesThisSecond += count
+    framesThisTick += count
     return count
+  }
+
+  /// From now on the learner's socket catches nothing, and costs the traffic nothing.
+  func deafen() {
+    // A socket that goes on catching is read and not believed: slower, not wrong.
+    try? tapWatch.setSnapLength(0)
+  }
+
+  /// Ends ``deafen()``; what has been caught before is to be read first.
+  func listen() {
+    do {
+      try tapWatch.setSnapLength(Learner.sufficientCapture)
+    } catch {
+      learner.invalidate(at: MonotonicClock.nowNanoseconds())
+    }
   }
 
   /// As ``learn(limit:discard:buffer:)`` for all that waits: several times what the socket can hold, and

@@ -6,7 +6,7 @@ struct DormouseLab: AsyncParsableCommand {
     commandName: "dormouse-lab",
     abstract: "Real guests, real swap and real networks, for trying Dormouse out.",
     subcommands: [
-      Image.self, Boot.self, Demo.self, BenchSleep.self, BenchDensity.self, Soak.self,
-      SoakSnooping.self,
+      Image.self, Boot.self, Demo.self, BenchSleep.self, BenchDensity.self, BenchSentry.self,
+      BenchEmulated.self, Soak.self, SoakSnooping.self,
     ])
 }

@@ -68,7 +68,7 @@ struct SentryConnectionTests {
 
   @Test func answersFindTheirQuestionsInAnyOrder() async throws {
     try await withConnection { connection, sentry, _ in
-      async let first = connection.request(.traffic(name: "a"))
+      async let first = connection.request(.traffic(names: ["a"]))
       let one = try await sentry.request()
       async let second = connection.request(.heartbeat)
       let two = try await sentry.request()
@@ -84,6 +84,47 @@ struct SentryConnectionTests {
         return
       }
     }
+  }
+
+  @Test func anAnswerInPartsIsOneAnswer() async throws {
+    try await withConnection { connection, sentry, _ in
+      async let answer = connection.request(.heartbeat)
+      let id = try await sentry.request().id
+      for number in 0..<3 {
+        let status = GuardStatus(name: "\(number)", phase: .answering)
+        try sentry.say(
+          [UInt8](
+            JSONEncoder().encode(
+              SentryReply(id: id, body: .welcome(pid: 1, [status]), more: number < 2))))
+      }
+      guard case .welcome(1, let machines) = try await answer else {
+        Issue.record("that is another answer")
+        return
+      }
+      #expect(machines.map(\.name) == ["0", "1", "2"])
+    }
+  }
+
+  @Test func partsThatDoNotBelongTogetherEndTheConnection() async throws {
+    try await withConnection { connection, sentry, _ in
+      async let answer = failure { try await connection.request(.heartbeat) }
+      let id = try await sentry.request().id
+      try sentry.say([UInt8](JSONEncoder().encode(SentryReply(id: id, body: .done, more: true))))
+      try sentry.say(id, .welcome(pid: 1, []))
+      #expect(await answer == .lost)
+    }
+  }
+
+  @Test func aNoticeThatCannotBeTakenEndsTheConnection() async throws {
+    let pair = try SequencedPacketSocket.pair()
+    let connection = SentryConnection(pair.first)
+    let sentry = StubSentry(pair.second)
+    let reader = Task {
+      await connection.readNotices { _ in throw LinuxError(code: .exhausted, message: "full") }
+    }
+    try sentry.say(0, .notice(.monitorClosed(name: "a")))
+    await reader.value
+    #expect(await failure { try await connection.request(.heartbeat) } == .lost)
   }
 
   @Test func silenceEndsAtTheDeadlineAndALateAnswerHarmsNobody() async throws {

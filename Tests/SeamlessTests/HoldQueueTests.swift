@@ -22,6 +22,19 @@ struct HoldQueueTests {
     #expect(queue.dropped == 7)
   }
 
+  @Test func allQueuesShareARoomThatIsGivenBack() {
+    let room = HoldRoom(bytes: 100)
+    var first: HoldQueue? = HoldQueue(in: room)
+    let second = HoldQueue(in: room)
+    for _ in 0..<3 { if let first { append([UInt8](repeating: 1, count: 30), to: first) } }
+    append([UInt8](repeating: 2, count: 30), to: second)
+    #expect(first?.frames.count == 3)
+    #expect(second.frames.isEmpty && second.dropped == 1)
+    first = nil
+    append([UInt8](repeating: 2, count: 30), to: second)
+    #expect(second.frames.count == 1)
+  }
+
   @Test func theirBytesAreBoundedAndSmallOnesStillFit() {
     let queue = HoldQueue()
     let large = [UInt8](repeating: 7, count: 9000)

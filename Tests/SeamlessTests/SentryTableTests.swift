@@ -1,4 +1,6 @@
 import Frames
+import Glibc
+import LinuxSystem
 import Seamless
 import Testing
 
@@ -161,6 +163,32 @@ struct SentryTableTests {
       #expect(victims == [9, 1, 2, 4])
       #expect(table.flowCount == 16 && table.replacedFlows == 4)
     }
+  }
+
+  @Test("A guest with few flows takes two pages, whoever reads its table")
+  func sparse() throws {
+    let memory = try CursorTable.makeMemory(for: Self.guest)
+    func pages() -> Int {
+      var status = stat()
+      return fstat(memory.rawValue, &status) == 0 ? Int(status.st_blocks) * 512 / 4096 : 0
+    }
+    #expect(pages() == 1)
+    let size = CursorTable.byteCount()
+    let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0)
+    let bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
+    defer { munmap(address, size) }
+    let table = try CursorTable(attaching: bytes)
+    learnAddress(table)
+    for port in 1...20 as ClosedRange<UInt16> { table.update(cursor(port)) }
+    let next = try CursorTable(attaching: bytes)
+    #expect(next.flowCount == 20)
+    #expect(next.cursor(cursor(21).key) == nil)
+    #expect(pages() == 2)
+    // A copy of the first page in memory of its own says of no flow that it is there.
+    let copy = try CursorTable.makeMemory(
+      for: Self.guest, acquaintance: CursorTable.acquaintance(in: memory))
+    var status = stat()
+    #expect(fstat(copy.rawValue, &status) == 0 && status.st_blocks * 512 == 4096)
   }
 
   @Test("Many flows spread over the buckets of a table of the usual size")

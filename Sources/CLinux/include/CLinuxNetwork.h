@@ -69,8 +69,8 @@ int dormouse_packet_statistics(int fd, uint32_t *received, uint32_t *dropped);
 /// Does not wait. Returns 0, or -1 and errno.
 int dormouse_packet_receive(int fd, void *buffer, size_t size, struct dormouse_packet *packet);
 
-/// Does not wait.
-ssize_t dormouse_packet_send(int fd, const void *frame, size_t size);
+/// Does not wait. `interface` 0 is the one that the socket is bound to.
+ssize_t dormouse_packet_send(int fd, int interface, const void *frame, size_t size);
 
 // ---- network_namespaces(7): these act on the calling thread alone ----
 

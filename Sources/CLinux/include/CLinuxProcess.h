@@ -55,3 +55,6 @@ enum dormouse_launch_step {
 
 /// Starts a program. Its pid, or -1 with the step that failed and its errno; then no child is left.
 pid_t dormouse_launch(const struct dormouse_launch *launch, int *step, int *error);
+
+/// Lets a thread, 0 for the calling one, run on that processor alone.
+int dormouse_confine_thread(pid_t thread, unsigned int processor);

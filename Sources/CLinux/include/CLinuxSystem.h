@@ -21,6 +21,9 @@ ssize_t dormouse_write(int fd, const void *bytes, size_t count);
 /// memfd_create(2), close-on-exec.
 int dormouse_memfd_create(const char *name);
 
+/// Raises the process's soft limit of open files to the hard one; returns the limit that then holds, or -1.
+int64_t dormouse_raise_descriptor_limit(void);
+
 /// CLOCK_MONOTONIC in nanoseconds.
 uint64_t dormouse_monotonic_nanoseconds(void);
 
@@ -31,6 +34,8 @@ int dormouse_poll_readable(int fd, int timeout_milliseconds);
 /// An epoll instance whose registrations carry a token.
 int dormouse_epoll_create(void);
 int dormouse_epoll_add_readable(int epoll, int fd, uint64_t token);
+/// Changes whether it is also watched for room to write.
+int dormouse_epoll_set_writable(int epoll, int fd, uint64_t token, int writable);
 int dormouse_epoll_remove(int epoll, int fd);
 /// Waits for events, for ever if the time-out is negative, and stores their tokens; again on EINTR. The
 /// number stored, or -1.

@@ -46,6 +46,11 @@ public actor Host: HostService, Service {
     if let summary = configuration.failpoints.summary {
       logger.warning("TEST MODE: this daemon kills or halts itself at: \(summary)")
     }
+    do {
+      try DescriptorLimit.raise()
+    } catch {
+      logger.warning("the limit of open files stays as it is", metadata: ["error": "\(error)"])
+    }
     let inventory = try await Inventory.open(path: directory.inventory)
     let groups: ControlGroupHierarchy?
     do {
@@ -126,7 +131,7 @@ public actor Host: HostService, Service {
       // Without a sentry nothing sleeps, but everything else goes on.
       if !recovered { await recover([:]) }
       if sentryAbsence == nil { sentryAbsence = Task { await self.endureSentryAbsence() } }
-    case .notice(let notice): await machines[notice.machine]?.hear(notice)
+    case .notice(let notice): machines[notice.machine]?.hear(notice)
     }
   }
 

@@ -11,35 +11,37 @@ extension Machine {
   /// Watches the VM for as long as it exists, and puts it to sleep when it has been idle long enough.
   ///
   /// Two signals, both from the host alone: processor time of the vCPU threads, and frames that only the
-  /// guest could have answered. What cannot be read counts as use.
+  /// guest could have answered. What cannot be read counts as use. A VM that is not awake costs nothing:
+  /// there is no timer for it, and nobody asks its QEMU anything.
   func watchIdleness() async {
-    var last: (time: Duration, at: ContinuousClock.Instant, process: ProcessIdentity)?
+    var last: Reading?
     while !Task.isCancelled {
-      let interval = min(max((record.idleAfterSeconds ?? 20) / 10, 0.2), 5)
-      try? await Task.sleep(for: .seconds(interval))
-      guard case .awake(let running) = state else {
+      guard case .awake = state else {
         last = nil
+        await stateChanges()
         continue
       }
+      let interval = min(max((record.idleAfterSeconds ?? 20) / 10, 0.2), 5)
+      try? await Task.sleep(until: Self.nextBeat(after: .now + .seconds(interval)))
+      guard case .awake(let running) = state else { continue }
       do {
-        let now = ContinuousClock.now
-        let time = try await processorTime(of: running)
-        guard case .traffic(let traffic) = try await context.sentry.request(.traffic(name: name))
-        else { continue }
+        let reading = try await read(running, after: last)
+        let before = last
+        last = reading
+        let traffic = try await context.sentry.traffic(of: name)
         noteTraffic(traffic)
-        guard let before = last, before.process == running.process.identity else {
-          last = (time, now, running.process.identity)
-          continue
+        guard let before, before.process == reading.process else { continue }
+        let share =
+          (reading.time - before.time) / (reading.at - before.at) / Double(request.cpus)
+        if share < 0 || share > context.configuration.idleProcessorShare {
+          idleSince = reading.at
         }
-        last = (time, now, running.process.identity)
-        let share = (time - before.time) / (now - before.at) / Double(request.cpus)
-        if share < 0 || share > context.configuration.idleProcessorShare { idleSince = now }
         // Bounded: a duration that does not fit would end this process, and the sentry is not its master.
-        let lastUse = now - .seconds(min(max(traffic.secondsSinceUse, 0), 1e9))
+        let lastUse = reading.at - .seconds(min(max(traffic.secondsSinceUse, 0), 1e9))
         if lastUse > idleSince { idleSince = lastUse }
         guard case .awake = state, let limit = record.idleAfterSeconds,
-          now - idleSince >= .seconds(limit), traffic.obstacles.isEmpty,
-          now >= nextAutomaticSleep
+          reading.at - idleSince >= .seconds(limit), traffic.obstacles.isEmpty,
+          reading.at >= nextAutomaticSleep
         else { continue }
         do {
           try await sleep()
@@ -53,13 +55,35 @@ extension Machine {
     }
   }
 
-  /// Processor time of all vCPU threads since they began.
-  private func processorTime(of running: RunningMachine) async throws -> Duration {
-    var sum = Duration.zero
-    for processor in try await running.monitor.queryCPUsFast() {
-      sum += try ProcessInspection.threadCPUTime(
-        pid: running.process.identity.pid, tid: processor.threadID)
+  /// All VMs look at the same moments, so that their questions go to the sentry together.
+  private static func nextBeat(after time: ContinuousClock.Instant) -> ContinuousClock.Instant {
+    let beats = ((time - firstBeat) / .milliseconds(200)).rounded(.up)
+    return firstBeat + .milliseconds(200) * Int(beats)
+  }
+
+  private static let firstBeat = ContinuousClock.now
+
+  /// What the vCPU threads of a QEMU had used at one moment.
+  private struct Reading {
+    let process: ProcessIdentity
+    /// Asked of QEMU once; they stay the same for as long as it runs.
+    let threads: [Int32]
+    let time: Duration
+    let at: ContinuousClock.Instant
+  }
+
+  private func read(_ running: RunningMachine, after last: Reading?) async throws -> Reading {
+    let process = running.process.identity
+    let threads: [Int32]
+    if let last, last.process == process {
+      threads = last.threads
+    } else {
+      threads = try await running.monitor.queryCPUsFast().map(\.threadID)
     }
-    return sum
+    var time = Duration.zero
+    for thread in threads {
+      time += try ProcessInspection.threadCPUTime(pid: process.pid, tid: thread)
+    }
+    return Reading(process: process, threads: threads, time: time, at: .now)
   }
 }

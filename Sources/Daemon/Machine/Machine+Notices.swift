@@ -3,17 +3,14 @@ import Seamless
 
 /// What the sentry says of a VM unasked.
 extension Machine {
-  /// Takes one notice after the other, and returns at once: what there is to do about it may take as long as
-  /// this VM's QEMU or swap takes, and notices about others need not wait for that.
-  func hear(_ notice: SentryNotice) {
-    let earlier = noticeWork
-    noticeWork = Task {
-      await earlier?.value
-      await take(notice)
-    }
+  /// Leaves a notice for the VM, which takes one after the other. Does not wait, not even for the VM: what
+  /// there is to do may take as long as its QEMU or swap takes, and notices about others have nothing to do
+  /// with that.
+  nonisolated func hear(_ notice: SentryNotice) {
+    inbox.yield(notice)
   }
 
-  private func take(_ notice: SentryNotice) async {
+  func take(_ notice: SentryNotice) async {
     switch notice {
     case .waking(_, let cause, let flow): await sentryWakes(cause: cause, flow: flow)
     case .awake(_, let outcome): await sentryWoke(outcome)

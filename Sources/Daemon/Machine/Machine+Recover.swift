@@ -111,10 +111,8 @@ extension Machine {
       else { return nil }
       let sentry = try ProcessHandle(opening: .of(pid: pid))
       return SentryLines(
-        cursors: try sentry.duplicateDescriptor(lent.cursors),
-        detourTap: try sentry.duplicateDescriptor(lent.detourTap),
-        injector: PacketSocket(adopting: try sentry.duplicateDescriptor(lent.injector)),
-        learner: PacketSocket(adopting: try sentry.duplicateDescriptor(lent.learner)))
+        cursors: try CursorTable.openMemory(of: pid, at: lent.cursors),
+        detourTap: try sentry.duplicateDescriptor(lent.detourTap))
     } catch {
       logger.warning("the sentry's descriptors cannot be had", metadata: ["error": "\(error)"])
       return nil

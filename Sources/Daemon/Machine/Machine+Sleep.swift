@@ -123,9 +123,7 @@ extension Machine {
       throw DaemonError(
         .inUse, "\(name) has no network, so nothing could notice that it is needed again")
     }
-    guard case .traffic(let traffic) = try await context.sentry.request(.traffic(name: name)) else {
-      throw SentryError(.refused, "the sentry does not tell what \(name)'s traffic is like")
-    }
+    let traffic = try await context.sentry.traffic(of: name)
     noteTraffic(traffic)
     guard traffic.obstacles.isEmpty else {
       throw DaemonError(

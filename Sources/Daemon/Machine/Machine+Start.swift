@@ -318,10 +318,7 @@ extension Machine {
       tapDescriptor: running.runtime.tapDescriptor, controlGroup: running.runtime.controlGroup)
     let lines = SentryLines(
       cursors: try CursorTable.makeMemory(for: guest, acquaintance: acquaintance(of: running)),
-      detourTap: detourTap.takeDescriptor(),
-      injector: try PacketSocket.open(onInterface: machineLink.index, mode: .injecting),
-      learner: try PacketSocket.open(
-        onInterface: machineLink.index, mode: .learning(snapLength: Learner.sufficientCapture)))
+      detourTap: detourTap.takeDescriptor())
     let result = RunningMachine(
       runtime: runtime, process: try ProcessHandle(opening: runtime.process),
       monitor: running.monitor, detour: detour, group: running.group, lines: lines)
@@ -358,6 +355,9 @@ extension Machine {
     let monitor = try await onBlockingThread("handshake") {
       try MonitorHandshake.negotiate(path: path, deadline: .seconds(5))
     }
+    let learner = try PacketSocket.open(
+      onInterface: running.detour.machineTap,
+      mode: .learning(snapLength: Learner.sufficientCapture))
     let mtu = try RouteNetlink().link(named: running.runtime.tap)?.mtu ?? 1500
     _ = try await context.sentry.request(
       .guardMachine(
@@ -366,8 +366,7 @@ extension Machine {
           macAddress: record.macAddress ?? "", mtu: mtu, asleep: asleep,
           rules: rules.map(Rule.init))),
       descriptors: [
-        monitor.number, lines.cursors.rawValue, lines.detourTap.rawValue,
-        lines.injector.descriptor, lines.learner.descriptor,
+        monitor.number, lines.cursors.rawValue, lines.detourTap.rawValue, learner.descriptor,
       ])
   }
 

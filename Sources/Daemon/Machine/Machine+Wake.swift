@@ -75,9 +75,10 @@ extension Machine {
       var held = 0
       if running.detour.isPossible {
         // Without a sentry that could be asked, what came in since its death waits in the detour tap.
-        held += running.lines?.drainIntoGuest() ?? 0
+        let tap = running.detour.machineTap
+        held += (try? running.lines?.drainIntoGuest(past: tap)) ?? 0
         try running.detour.release(RouteNetlink())
-        held += running.lines?.drainIntoGuest() ?? 0
+        held += (try? running.lines?.drainIntoGuest(past: tap)) ?? 0
       }
       guard try await running.monitor.queryStatus() == .running else { return false }
       await finishWaking(

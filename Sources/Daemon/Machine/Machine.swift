@@ -53,8 +53,8 @@ actor Machine {
   var ruleWork: Task<Void, Never>?
   /// An agent that did not answer is not asked for ports again before this.
   var nextPortQuestion = ContinuousClock.now
-  /// What is being done about the last notice of the sentry.
-  var noticeWork: Task<Void, Never>?
+  /// The sentry's notices about the VM.
+  nonisolated let inbox: AsyncStream<SentryNotice>.Continuation
   /// The QEMU that somebody has ordered to be ended by force: its death is no accident.
   var endOrdered: ProcessIdentity?
   /// There is no record of it any more.
@@ -79,6 +79,12 @@ actor Machine {
     logger = context.logger
     logger[metadataKey: "vm"] = "\(record.name)"
     rules = Self.rules(in: record.rulesJSON, logger)
+    let (notices, inbox) = AsyncStream<SentryNotice>.makeStream()
+    self.inbox = inbox
+    // Ends with the VM, whose inbox is the only one.
+    Task { [weak self] in
+      for await notice in notices { await self?.take(notice) }
+    }
   }
 
   // MARK: - Order
@@ -98,6 +104,20 @@ actor Machine {
     state = new
     stateSince = Date()
     idleSince = .now
+    resumeStateWaiters()
+  }
+
+  /// Waits until the VM enters another state, or the task is cancelled.
+  func stateChanges() async {
+    guard !Task.isCancelled else { return }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { stateWaiters.append($0) }
+    } onCancel: {
+      Task { await self.resumeStateWaiters() }
+    }
+  }
+
+  private func resumeStateWaiters() {
     let woken = stateWaiters
     stateWaiters.removeAll()
     for waiter in woken { waiter.resume() }

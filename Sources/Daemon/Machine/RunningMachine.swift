@@ -41,23 +41,17 @@ final class RunningMachine: Sendable {
 final class SentryLines: Sendable {
   let cursors: OwnedFileDescriptor
   let detourTap: OwnedFileDescriptor
-  let injector: PacketSocket
-  let learner: PacketSocket
 
-  init(
-    cursors: consuming OwnedFileDescriptor, detourTap: consuming OwnedFileDescriptor,
-    injector: consuming PacketSocket, learner: consuming PacketSocket
-  ) {
+  init(cursors: consuming OwnedFileDescriptor, detourTap: consuming OwnedFileDescriptor) {
     self.cursors = cursors
     self.detourTap = detourTap
-    self.injector = injector
-    self.learner = learner
   }
 
   /// Gives the guest what the detour tap still holds, past the detour; returns the number of frames.
   ///
   /// Only for when there is no sentry: two readers of one queue would each get half.
-  func drainIntoGuest() -> Int {
+  func drainIntoGuest(past machineTap: CInt) throws -> Int {
+    let injector = try PacketSocket.open(onInterface: machineTap, mode: .injecting)
     var count = 0
     var buffer = [UInt8](repeating: 0, count: 65_536)
     while count < 4096 {

@@ -35,6 +35,8 @@ public struct SentryError: Error, CustomStringConvertible, Sendable {
 package actor SentryConnection {
   private let socket: SequencedPacketSocket
   private var pending: [UInt64: CheckedContinuation<SentryReply.Body, any Error>] = [:]
+  /// Answers of which further parts are to come.
+  private var partial: [UInt64: (body: SentryReply.Body, parts: Int)] = [:]
   private var nextID: UInt64 = 1
   private var closed = false
 
@@ -52,12 +54,7 @@ package actor SentryConnection {
     guard !closed else { throw SentryError(.lost, "the sentry is gone") }
     let id = nextID
     nextID += 1
-    do {
-      let bytes = [UInt8](try JSONEncoder().encode(SentryRequest(id: id, body: body)))
-      try socket.send(bytes, descriptors: descriptors)
-    } catch {
-      throw SentryError(.lost, "the sentry cannot be reached: \(error)")
-    }
+    try await send(SentryRequest(id: id, body: body), descriptors, within: deadline)
     let timer = Task {
       try await Task.sleep(for: deadline)
       self.settle(id, .failure(SentryError(.silent, "the sentry did not answer in \(deadline)")))
@@ -70,12 +67,62 @@ package actor SentryConnection {
     return answer
   }
 
+  /// Waits for room in the socket: thousands of VMs may have something to ask at the same time.
+  private func send(
+    _ request: SentryRequest, _ descriptors: [CInt], within deadline: Duration
+  ) async throws {
+    let end = ContinuousClock.now + deadline
+    let bytes = [UInt8](try JSONEncoder().encode(request))
+    while true {
+      guard !closed else { throw SentryError(.lost, "the sentry is gone") }
+      if try transmit(bytes, descriptors) { return }
+      guard ContinuousClock.now < end else {
+        throw SentryError(.silent, "the sentry did not read in \(deadline)")
+      }
+      try await Task.sleep(for: .milliseconds(2))
+    }
+  }
+
+  /// Returns whether there was room.
+  private func transmit(_ bytes: [UInt8], _ descriptors: [CInt]) throws -> Bool {
+    do {
+      try socket.send(bytes, descriptors: descriptors)
+      return true
+    } catch {
+      if error.code == .exhausted { return false }
+      throw SentryError(.lost, "the sentry cannot be reached: \(error)")
+    }
+  }
+
+  /// Takes an answer or a part of one.
+  private func take(_ reply: SentryReply) throws {
+    // A late answer is nobody's any more.
+    guard pending[reply.id] != nil else {
+      partial[reply.id] = nil
+      return
+    }
+    let earlier = partial[reply.id]
+    let body = earlier.map { $0.body.joined(with: reply.body) } ?? reply.body
+    let parts = (earlier?.parts ?? 0) + 1
+    guard let body, parts <= SentryProtocol.maximumParts else {
+      throw SentryError(.refused, "the sentry's answer has parts that do not belong together")
+    }
+    if reply.more {
+      partial[reply.id] = (body, parts)
+    } else {
+      partial[reply.id] = nil
+      settle(reply.id, .success(body))
+    }
+  }
+
   private func settle(_ id: UInt64, _ result: Result<SentryReply.Body, any Error>) {
     pending.removeValue(forKey: id)?.resume(with: result)
   }
 
-  /// Reads until the sentry is gone. Ends without an error when it is.
-  package func readNotices(_ deliver: (SentryNotice) -> Void) async {
+  /// Reads until the sentry is gone, or cannot be followed. Ends without an error when it is.
+  ///
+  /// - Parameter deliver: takes one notice; what it throws ends the connection.
+  package func readNotices(_ deliver: (SentryNotice) throws -> Void) async {
     while !closed, !Task.isCancelled {
       do {
         guard
@@ -88,9 +135,9 @@ package actor SentryConnection {
           let reply = try JSONDecoder().decode(
             SentryReply.self, from: Data(received.bytes))
           if case .notice(let notice) = reply.body {
-            deliver(notice)
+            try deliver(notice)
           } else {
-            settle(reply.id, .success(reply.body))
+            try take(reply)
           }
         }
       } catch {
@@ -106,5 +153,6 @@ package actor SentryConnection {
       continuation.resume(throwing: SentryError(.lost, "the sentry died before it answered"))
     }
     pending.removeAll()
+    partial.removeAll()
   }
 }

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import LinuxNetwork
 import LinuxProcess
 import LinuxSystem
 import Logging
@@ -17,6 +18,11 @@ actor SentrySupervisor {
     case notice(SentryNotice)
   }
 
+  /// Notices that may wait.
+  private static let noticeLimit = 65_536
+  /// Heartbeats from one look at the sentry's log to the next.
+  private static let logInterval = 60
+
   /// How long a sentry gets to answer what costs it nothing.
   private static let patience = Duration.seconds(3)
 
@@ -25,6 +31,7 @@ actor SentrySupervisor {
   private let credentials: Credentials
   private let logger: Logger
   private var connection: SentryConnection?
+  private let questions = TrafficQuestions()
   private var starts = 0
   /// The sentry's process; the last one's when there is none.
   private(set) var processID: Int32?
@@ -51,6 +58,18 @@ actor SentrySupervisor {
     return try await connection.request(body, descriptors: descriptors, deadline: deadline)
   }
 
+  /// What a VM's traffic looks like.
+  ///
+  /// - Throws: ``SentryError``.
+  func traffic(of name: String) async throws -> TrafficReport {
+    try await questions.report(of: name) { names in
+      guard case .traffic(let reports) = try await self.request(.traffic(names: names)) else {
+        throw SentryError(.refused, "the sentry does not tell what the traffic is like")
+      }
+      return reports
+    }
+  }
+
   /// Runs until cancelled, and leaves the sentry alone then: it guards on.
   func run(_ report: @Sendable (Report) async -> Void) async {
     var delay = Duration.milliseconds(50)
@@ -74,10 +93,14 @@ actor SentrySupervisor {
   private func serve(_ report: @Sendable (Report) async -> Void) async throws {
     let (connection, restarted) = try await connectOrStart()
     let (notices, sink) = AsyncStream<SentryNotice>.makeStream(
-      bufferingPolicy: .bufferingNewest(4096))
+      bufferingPolicy: .bufferingOldest(Self.noticeLimit))
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
-        await connection.readNotices { sink.yield($0) }
+        await connection.readNotices { notice in
+          guard case .dropped = sink.yield(notice) else { return }
+          // One that is lost would leave a false picture. After the next greeting it is whole again.
+          throw SentryError(.lost, "the sentry's notices come faster than they can be dealt with")
+        }
         sink.finish()
       }
       let answer = try await greet(connection)
@@ -88,8 +111,11 @@ actor SentrySupervisor {
       processID = pid
       group.addTask {
         var silences = 0
+        var beats = 0
         while !Task.isCancelled {
           try await Task.sleep(for: .seconds(SentryProtocol.heartbeatSeconds))
+          beats += 1
+          if beats.isMultiple(of: Self.logInterval) { await self.boundLog() }
           do {
             _ = try await connection.request(.heartbeat, deadline: Self.patience)
             silences = 0
@@ -110,10 +136,21 @@ actor SentrySupervisor {
     if !Task.isCancelled { await report(.down("the sentry has ended")) }
   }
 
+  private func boundLog() async {
+    let log = SentryLog(path: directory.sentryLog)
+    do {
+      try await onBlockingThread("log") { try log.bound() }
+    } catch {
+      logger.warning("the sentry's log cannot be bounded", metadata: ["error": "\(error)"])
+    }
+  }
+
   private func greet(_ connection: SentryConnection) async throws -> SentryReply.Body {
+    let injector = try PacketSocket.open(onInterface: 0, mode: .injecting)
     do {
       return try await connection.request(
-        .hello(version: SentryProtocol.version), deadline: Self.patience)
+        .hello(version: SentryProtocol.version), descriptors: [injector.descriptor],
+        deadline: Self.patience)
     } catch let error as SentryError where error.code == .silent {
       // One that refuses is another release's: it wakes its machines and ends by itself.
       endUnusableSentry()
@@ -146,6 +183,7 @@ actor SentrySupervisor {
     }
     unlink(directory.sentrySocket)
     let listener = try SequencedPacketSocket.listen(at: directory.sentrySocket, mode: 0o600)
+    await boundLog()
     let log = OwnedFileDescriptor(
       owning: try checked(
         open(directory.sentryLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)))

@@ -97,14 +97,20 @@ extension RouteNetlink {
   ///
   /// - Parameter multicastSnooping: the bridge learns which ports want which groups, as bridges do
   ///   by default; it then speaks IGMP and MLD itself.
+  /// - Parameter ageing: for how long it remembers where an address was seen; nil for the kernel's five
+  ///   minutes.
   public borrowing func createBridge(
-    named name: String, multicastSnooping: Bool = true
+    named name: String, multicastSnooping: Bool = true, ageing: Duration? = nil
   ) throws(LinuxError) {
     var request = creation(of: try validInterfaceName(name))
     request.nested(IFLA_LINKINFO) { information in
       information.attribute(IFLA_INFO_KIND, string: "bridge")
       information.nested(IFLA_INFO_DATA) { data in
         data.attribute(IFLA_BR_MCAST_SNOOPING, UInt8(multicastSnooping ? 1 : 0))
+        if let ageing {
+          // In the kernel's clock_t, hundredths of a second.
+          data.attribute(IFLA_BR_AGEING_TIME, UInt32(min(max(ageing / .milliseconds(10), 0), 1e9)))
+        }
       }
     }
     try socket.exchange(request, "create bridge \(name)")

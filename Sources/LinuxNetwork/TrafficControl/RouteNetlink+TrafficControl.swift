@@ -29,14 +29,20 @@ extension RouteNetlink {
 
   /// Whether the interface has the hooks.
   public borrowing func hasClsact(_ index: CInt) throws(LinuxError) -> Bool {
-    var header = tcmsg()
-    header.tcm_ifindex = index
-    let answers = try socket.exchange(
-      NetlinkRequest(RTM_GETQDISC, flags: NLM_F_DUMP, body: header),
-      "listing the queueing disciplines of interface \(index)")
-    return answers.contains { answer in
-      Int(answer.type) == RTM_NEWQDISC && answer.body.integer(at: 4, as: Int32.self) == index
-        && answer.attributes(after: MemoryLayout<tcmsg>.size).string(TCA_KIND) == "clsact"
+    // This one alone: the kernel can list those of all interfaces only, of which there may be thousands.
+    let request = NetlinkRequest(RTM_GETQDISC, flags: NLM_F_ECHO, body: clsact(index))
+    do throws(LinuxError) {
+      return try socket.exchange(
+        request, "looking for clsact at interface \(index)"
+      ).contains { answer in
+        Int(answer.type) == RTM_NEWQDISC && answer.body.integer(at: 4, as: Int32.self) == index
+          && answer.attributes(after: MemoryLayout<tcmsg>.size).string(TCA_KIND) == "clsact"
+      }
+    } catch
+      where [.noSuchFileOrDirectory, .invalidArgument].contains(error.errno)
+      || error.code == .notFound
+    {
+      return false
     }
   }
 

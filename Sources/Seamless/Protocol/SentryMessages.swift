@@ -2,15 +2,17 @@
 /// Unix socket, descriptors travelling beside it (`SCM_RIGHTS`, unix(7)).
 ///
 /// The daemon asks, the sentry answers with the request's `id`; what the sentry says unasked is a
-/// ``SentryNotice``. Both ends come from one build and one host, but a sentry outlives the daemon that
+/// ``SentryNotice``. An answer that is too long for one message comes in several. Both ends come from one build and one host, but a sentry outlives the daemon that
 /// started it, so the first message states the version.
 public enum SentryProtocol {
   /// Raised whenever a message changes its meaning.
   public static let version = 3
   /// The longest message either side accepts, in bytes.
   public static let maximumMessageBytes = 64 * 1024
+  /// Messages that one answer may consist of.
+  public static let maximumParts = 4096
   /// Descriptors that come with ``SentryRequest/Body/guardMachine(_:)``.
-  public static let descriptorsPerMachine = 5
+  public static let descriptorsPerMachine = 4
   /// How often the daemon says that it is there, in seconds.
   public static let heartbeatSeconds = 1
   /// How long the sentry waits for a sign of the daemon before it wakes every VM, in seconds.
@@ -29,12 +31,13 @@ public struct SentryRequest: Codable, Sendable {
   }
 
   public enum Body: Codable, Sendable {
-    /// Opens the conversation; answered by ``SentryReply/Body/welcome(pid:_:)``.
+    /// Opens the conversation; answered by ``SentryReply/Body/welcome(pid:_:)``. With one descriptor: a
+    /// packet socket that injects on any interface of the namespace, for all machines.
     case hello(version: Int)
     /// Says that the daemon lives.
     case heartbeat
     /// Gives a machine into the sentry's care. Descriptors, in this order: a connected QMP monitor, the
-    /// memory of the cursors, the detour tap, the injecting and the learning packet socket.
+    /// memory of the cursors, the detour tap, the learning packet socket.
     case guardMachine(GuardedMachine)
     /// From now on, hold every frame that the detour delivers.
     case arm(name: String)
@@ -48,9 +51,9 @@ public struct SentryRequest: Codable, Sendable {
     case hostRules([Rule])
     /// Which ports the guest uses, for the sleep that ``arm(name:)`` has begun to prepare.
     case ports(name: String, UsedPorts)
-    /// What the VM's traffic looks like.
-    case traffic(name: String)
-    /// Which of its descriptors a daemon that has started anew may take a copy of (pidfd_getfd(2)).
+    /// What the traffic of these VMs looks like; those that the sentry does not know are left out.
+    case traffic(names: [String])
+    /// Where a daemon that has started anew finds what it may take a copy of (pidfd_getfd(2), proc(5)).
     case lend(name: String)
     /// The VM is gone.
     case forget(name: String)
@@ -87,22 +90,36 @@ public struct GuardedMachine: Codable, Sendable {
 public struct SentryReply: Codable, Sendable {
   public let id: UInt64
   public let body: Body
+  /// Whether further parts of this answer follow.
+  public let more: Bool
 
-  public init(id: UInt64, body: Body) {
+  public init(id: UInt64, body: Body, more: Bool = false) {
     self.id = id
     self.body = body
+    self.more = more
   }
 
   public enum Body: Codable, Sendable {
     case done
-    /// The sentry's process and the machines in its care.
+    /// The sentry's process and the machines in its care; may come in parts.
     case welcome(pid: Int32, [GuardStatus])
-    case traffic(TrafficReport)
+    /// May come in parts.
+    case traffic([TrafficReport])
     case lent(LentDescriptors)
     case awake(WakeOutcome)
     /// The request could not be carried out; the VM is as it was before.
     case refused(code: Refusal, message: String)
     case notice(SentryNotice)
+
+    /// An answer with what its next part adds; nil for two that do not belong together.
+    public func joined(with next: Body) -> Body? {
+      switch (self, next) {
+      case (.welcome(let pid, let first), .welcome(_, let second)):
+        .welcome(pid: pid, first + second)
+      case (.traffic(let first), .traffic(let second)): .traffic(first + second)
+      default: nil
+      }
+    }
   }
 
   public enum Refusal: String, Codable, Sendable {
@@ -199,23 +216,24 @@ public struct WakeOutcome: Codable, Sendable {
   }
 }
 
-/// The numbers, in the sentry's process, of the descriptors that it works with.
+/// Where a VM's kernel objects are in the sentry's process.
 public struct LentDescriptors: Codable, Sendable {
-  public let cursors: Int32
+  /// The mapping of the cursors, as in the names of /proc/PID/map_files: the sentry keeps no descriptor of
+  /// their memory.
+  public let cursors: Range<UInt64>
+  /// The number of the detour tap's descriptor.
   public let detourTap: Int32
-  public let injector: Int32
-  public let learner: Int32
 
-  public init(cursors: Int32, detourTap: Int32, injector: Int32, learner: Int32) {
+  public init(cursors: Range<UInt64>, detourTap: Int32) {
     self.cursors = cursors
     self.detourTap = detourTap
-    self.injector = injector
-    self.learner = learner
   }
 }
 
 /// What the sentry knows of a VM's traffic.
 public struct TrafficReport: Codable, Sendable {
+  /// The VM's name.
+  public let name: String
   public let phase: GuardPhase
   /// Seconds since a frame that only the guest can answer went in or out.
   public let secondsSinceUse: Double
@@ -229,9 +247,11 @@ public struct TrafficReport: Codable, Sendable {
   public let answeredFrames: Int
 
   public init(
-    phase: GuardPhase, secondsSinceUse: Double, framesOfUse: UInt64, obstacles: [String],
+    name: String, phase: GuardPhase, secondsSinceUse: Double, framesOfUse: UInt64,
+    obstacles: [String],
     addresses: [String], answeredFrames: Int
   ) {
+    self.name = name
     self.phase = phase
     self.secondsSinceUse = secondsSinceUse
     self.framesOfUse = framesOfUse

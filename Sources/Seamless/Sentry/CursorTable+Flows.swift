@@ -48,7 +48,7 @@ extension CursorTable {
 
   /// Forgets slots that a killed writer left half-written, and those that name no address.
   func discardTornFlows() {
-    for index in 0..<capacity {
+    forEachUsedSlot { index in
       let offset = Self.headerBytes + index * Self.slotBytes
       let family = load(offset + 4, as: UInt8.self)
       let place = Int(load(offset + 5, as: UInt8.self))
@@ -59,7 +59,7 @@ extension CursorTable {
   }
 
   private func forEachFlow(_ body: (Cursor, Int) -> Void) {
-    for index in 0..<capacity {
+    forEachUsedSlot { index in
       let offset = Self.headerBytes + index * Self.slotBytes
       if load(offset + 4, as: UInt8.self) != 0 { body(read(offset), offset) }
     }
@@ -68,36 +68,48 @@ extension CursorTable {
   private func find(_ key: FlowKey) -> Int? {
     let (high, low) = key.remote.words
     let family = key.remote.family
-    let start = Self.headerBytes + bucket(of: key) * Self.slotBytes
-    for index in 0..<Self.bucketSlots {
-      let offset = start + index * Self.slotBytes
-      if load(offset + 10, as: UInt16.self) == key.remotePort,
-        load(offset + 4, as: UInt8.self) == family,
-        load(offset + 8, as: UInt16.self) == key.localPort,
-        Int(load(offset + 5, as: UInt8.self)) == key.localIndex,
-        load(offset + 56, as: UInt64.self) == low, load(offset + 48, as: UInt64.self) == high
-      {
-        return offset
+    let buckets = buckets(of: key)
+    for level in 0..<3 {
+      guard let first = buckets[level], isUsed(slot: first) else { continue }
+      let start = Self.headerBytes + first * Self.slotBytes
+      for index in 0..<Self.bucketSlots {
+        let offset = start + index * Self.slotBytes
+        if load(offset + 10, as: UInt16.self) == key.remotePort,
+          load(offset + 4, as: UInt8.self) == family,
+          load(offset + 8, as: UInt16.self) == key.localPort,
+          Int(load(offset + 5, as: UInt8.self)) == key.localIndex,
+          load(offset + 56, as: UInt64.self) == low, load(offset + 48, as: UInt64.self) == high
+        {
+          return offset
+        }
       }
     }
     return nil
   }
 
-  /// A free slot of the flow's bucket, or the one whose flow is worth least.
+  /// A free slot of the flow's buckets, or the one whose flow is worth least.
   private func roomForFlow(_ key: FlowKey) -> Int {
-    let start = Self.headerBytes + bucket(of: key) * Self.slotBytes
-    var victim = start
+    let buckets = buckets(of: key)
+    var victim = Self.headerBytes
     var victimRank = UInt64.max
-    for index in 0..<Self.bucketSlots {
-      let offset = start + index * Self.slotBytes
-      if load(offset + 4, as: UInt8.self) == 0 { return offset }
-      let flags = Cursor.Flags(rawValue: load(offset + 6))
-      let rank =
-        UInt64(flags.contains(.handshake) ? 0 : 1) << 32
-        | UInt64(load(offset + 36, as: UInt32.self))
-      if rank < victimRank {
-        victim = offset
-        victimRank = rank
+    for level in 0..<3 {
+      guard let first = buckets[level] else { continue }
+      let start = Self.headerBytes + first * Self.slotBytes
+      guard isUsed(slot: first) else {
+        use(slot: first)
+        return start
+      }
+      for index in 0..<Self.bucketSlots {
+        let offset = start + index * Self.slotBytes
+        if load(offset + 4, as: UInt8.self) == 0 { return offset }
+        let flags = Cursor.Flags(rawValue: load(offset + 6))
+        let rank =
+          UInt64(flags.contains(.handshake) ? 0 : 1) << 32
+          | UInt64(load(offset + 36, as: UInt32.self))
+        if rank < victimRank {
+          victim = offset
+          victimRank = rank
+        }
       }
     }
     replacedFlows += 1

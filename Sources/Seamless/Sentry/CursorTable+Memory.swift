@@ -24,10 +24,30 @@ extension CursorTable {
     defer { munmap(address, size) }
     let bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
     if let acquaintance, acquaintance.count == headerBytes {
-      bytes.copyBytes(from: acquaintance)
+      bytes.copyBytes(from: withoutFlows(acquaintance))
       if let table = try? CursorTable(attaching: bytes), table.guest == guest { return memory }
+      // The only page that is not zero any more.
+      bytes.copyBytes(from: [UInt8](repeating: 0, count: headerBytes))
     }
-    _ = try CursorTable(formatting: bytes, guest: guest)
+    _ = try CursorTable(formatting: bytes, guest: guest, isZero: true)
+    return memory
+  }
+
+  /// The memory that a process has mapped there (proc(5), /proc/PID/map_files); needs CAP_SYS_ADMIN. The
+  /// process is not asked: its name for a mapping that is none of these is refused.
+  public static func openMemory(
+    of process: Int32, at addresses: Range<UInt64>
+  ) throws -> OwnedFileDescriptor {
+    let name =
+      String(addresses.lowerBound, radix: 16) + "-" + String(addresses.upperBound, radix: 16)
+    let path = "/proc/\(process)/map_files/\(name)"
+    let memory = OwnedFileDescriptor(
+      owning: try checked("open \(path)", dormouse_open(path, O_RDWR, 0)))
+    var status = stat()
+    try checked("look at \(path)", fstat(memory.rawValue, &status))
+    guard status.st_nlink == 0, status.st_size == Int64(addresses.count) else {
+      throw LinuxError(code: .malformed, message: "\(path) is no memory of cursors")
+    }
     return memory
   }
 
@@ -35,5 +55,13 @@ extension CursorTable {
   public static func acquaintance(in memory: borrowing OwnedFileDescriptor) -> [UInt8]? {
     var bytes = [UInt8](repeating: 0, count: headerBytes)
     return pread(memory.rawValue, &bytes, bytes.count, 0) == bytes.count ? bytes : nil
+  }
+  /// An acquaintance for memory whose slots are empty: it says of no region that it was used.
+  public static func withoutFlows(_ acquaintance: [UInt8]) -> [UInt8] {
+    var bytes = acquaintance
+    for offset in regionsOffset..<regionsOffset + 8 where bytes.indices.contains(offset) {
+      bytes[offset] = 0
+    }
+    return bytes
   }
 }

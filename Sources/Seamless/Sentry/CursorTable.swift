@@ -17,6 +17,7 @@ import Synchronization
 ///     48    u64  the guest's MAC  56   u64  the last foreign MAC
 ///     64    u32  last frame from the guest, seconds        68  u32  last foreign MAC seen, seconds
 ///     72    u32  last time that an address found no room   80  u64  flows replaced
+///     88    u64  one bit per region of slots that was ever used
 ///     128   32 addresses of 32 bytes, first 16 IPv4, then 16 IPv6
 ///     1152  32 IPv4 groups of 4 bytes        1280  32 IPv6 groups of 16 bytes
 ///     1792  64 closed UDP ports of 8 bytes
@@ -26,9 +27,11 @@ import Synchronization
 ///     then  bitmaps of ports, 8 KiB each: used ones of TCP and of UDP, refusals; untouched, and so without
 ///           memory, until somebody is refused
 ///
-/// A flow lives in the bucket that its key hashes to. When that is full, a new flow replaces the
-/// one in it that has been unseen for longest, half-open ones first: a forgotten flow costs a
-/// wake.
+/// A flow lives in one of three buckets that its key hashes to: one of the first page, one of the
+/// next three pages, one of the rest, whichever has room first. So a guest with a few dozen flows
+/// takes one page for them, and the rest of the memory is never touched: a region without its bit
+/// is all zero, and not even read. When all three are full, a new flow replaces the one in them
+/// that has been unseen for longest, half-open ones first: a forgotten flow costs a wake.
 ///
 /// A table is a view: copies share the memory, which the caller keeps mapped for as long, and which
 /// one thread uses at a time.
@@ -58,10 +61,11 @@ public struct CursorTable {
   /// - Parameters:
   ///   - memory: aligned to 64 bytes, of a size that `byteCount(capacity:)` gives for a power of
   ///     two from 16 to 2^20.
+  ///   - isZero: the memory is known to hold nothing but zeros, and need not be touched as a whole.
   ///   - seed: makes the places of flows unpredictable for their peers.
   /// - Throws: `.cursorMemory`.
   public init(
-    formatting memory: UnsafeMutableRawBufferPointer, guest: MACAddress,
+    formatting memory: UnsafeMutableRawBufferPointer, guest: MACAddress, isZero: Bool = false,
     seed: UInt64 = UInt64.random(in: .min ... .max)
   ) throws(SeamlessError) {
     let capacity = try Self.capacity(of: memory)
@@ -73,8 +77,10 @@ public struct CursorTable {
     store(UInt64(0), 0)
     fence()
     // Bitmaps are cleared when they are first used.
-    UnsafeMutableRawBufferPointer(rebasing: memory[..<(memory.count - Self.portBytes)])
-      .initializeMemory(as: UInt8.self, repeating: 0)
+    if !isZero {
+      UnsafeMutableRawBufferPointer(rebasing: memory[..<(memory.count - Self.portBytes)])
+        .initializeMemory(as: UInt8.self, repeating: 0)
+    }
     store(Self.version, 8)
     store(UInt32(Self.slotBytes), 12)
     store(UInt32(truncatingIfNeeded: capacity), 16)
@@ -212,8 +218,8 @@ public struct CursorTable {
     atomicMemoryFence(ordering: .acquiringAndReleasing)
   }
 
-  /// The first slot of the bucket of a flow.
-  func bucket(of key: FlowKey) -> Int {
+  /// The first slots of the buckets that a flow may be in, the ones that are touched first in front.
+  func buckets(of key: FlowKey) -> [3 of Int?] {
     let (high, low) = key.remote.words
     let ports =
       UInt64(key.localPort) << 32 | UInt64(key.remotePort) << 16
@@ -222,7 +228,55 @@ public struct CursorTable {
     hash = mix(hash ^ high)
     hash = mix(hash ^ low)
     hash = mix(hash ^ ports)
-    return Int(truncatingIfNeeded: hash >> 33) & (capacity - 1) & ~(Self.bucketSlots - 1)
+    let buckets = capacity / Self.bucketSlots
+    var found: [3 of Int?] = [nil, nil, nil]
+    var start = 0
+    for level in 0..<3 {
+      let size = level == 2 ? buckets - start : min(Self.levelBuckets[level], buckets - start)
+      guard size > 0 else { break }
+      let choice = Int((hash >> 33) * UInt64(size) >> 31)
+      found[level] = (start + choice) * Self.bucketSlots
+      start += size
+      hash = mix(hash)
+    }
+    return found
+  }
+
+  /// Buckets in the first page of slots, and in the three after it.
+  private static let levelBuckets: [2 of Int] = [4, 12]
+
+  // MARK: - Regions
+
+  /// Which parts of the slots were ever used, the lowest bit for the first.
+  private var usedRegions: UInt64 {
+    get { load(Self.regionsOffset) }
+    nonmutating set { store(newValue, Self.regionsOffset) }
+  }
+
+  static let regionsOffset = 88
+
+  /// Slots that one bit stands for.
+  private var regionSlots: Int { max(capacity / 64, Self.bucketSlots) }
+
+  func isUsed(slot: Int) -> Bool { usedRegions & 1 << (slot / regionSlots) != 0 }
+
+  /// To be called before the first byte of a slot is written.
+  func use(slot: Int) {
+    let bit: UInt64 = 1 << (slot / regionSlots)
+    guard usedRegions & bit == 0 else { return }
+    usedRegions |= bit
+    fence()
+  }
+
+  /// Calls `body` with each slot that may hold something.
+  func forEachUsedSlot(_ body: (Int) -> Void) {
+    var bits = usedRegions
+    while bits != 0 {
+      let start = bits.trailingZeroBitCount * regionSlots
+      bits &= bits - 1
+      guard start < capacity else { continue }
+      for slot in start..<start + regionSlots { body(slot) }
+    }
   }
 }
 

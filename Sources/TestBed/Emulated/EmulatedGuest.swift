@@ -1,0 +1,127 @@
+import Frames
+import Glibc
+import LinuxNetwork
+import LinuxSystem
+import Seamless
+
+/// A guest that is not there: its taps, the filters of its detour, its cursors and its place at a bridge are
+/// real, its QEMU is the lab.
+final class EmulatedGuest: Sendable {
+  let number: Int
+  let frames: EmulatedFrames
+  /// The number of the bridge that it is at.
+  let bridge: Int
+  let detour: Detour
+  /// QEMU's end of the VM's tap.
+  let tap: OwnedFileDescriptor
+  /// QEMU's end of the sentry's monitor.
+  let monitor: OwnedFileDescriptor
+  let lines: Lines
+
+  var name: String { "emulated-\(number)" }
+
+  /// What the sentry gets.
+  struct Lines: ~Copyable, Sendable {
+    let monitor: OwnedFileDescriptor
+    let cursors: OwnedFileDescriptor
+    let detourTap: OwnedFileDescriptor
+  }
+
+  /// Makes all of it in the calling thread's network namespace, with the detour engaged.
+  ///
+  /// The taps are persistent: they go with the namespace, all in one batch, which takes a fraction of the
+  /// time that closing them one by one takes.
+  init(
+    number: Int, bridge: Int, master: CInt, flows: Int, _ netlink: borrowing RouteNetlink
+  ) throws {
+    self.number = number
+    self.bridge = bridge
+    frames = EmulatedFrames(guest: number)
+    let machine = try Tap.open(named: "dmt\(number)", persistent: true)
+    let sentrySide = try Tap.open(named: "dmd\(number)", persistent: true)
+    let machineIndex = try netlink.index(of: machine.name)
+    let detourIndex = try netlink.index(of: sentrySide.name)
+    try netlink.setNoARP(detourIndex)
+    try netlink.setUp(detourIndex, up: true)
+    try netlink.setMaster(machineIndex, master: master)
+    try netlink.setUp(machineIndex, up: true)
+    tap = machine.takeDescriptor()
+    // The bridge learns where the guest is.
+    let assertion = frames.assertion
+    try checked("write to a tap", write(tap.rawValue, assertion, assertion.count))
+    detour = Detour(machineTap: machineIndex, detourTap: detourIndex)
+    try detour.engage(netlink)
+    var ends: [CInt] = [-1, -1]
+    try checked(
+      "socketpair",
+      socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends))
+    monitor = OwnedFileDescriptor(owning: ends[0])
+    lines = Lines(
+      monitor: OwnedFileDescriptor(owning: ends[1]),
+      cursors: try Self.cursors(of: frames, flows: flows),
+      detourTap: sentrySide.takeDescriptor())
+  }
+
+  /// Puts it back as it was in the beginning: the detour engaged, nothing in its tap.
+  func renew(_ netlink: borrowing RouteNetlink) throws {
+    try detour.engage(netlink)
+  }
+
+  /// Gives it to a sentry that finds it asleep, as a daemon does when a sentry has died.
+  func entrust(to sentry: EmulatedSentry) throws {
+    let learner = try PacketSocket.open(
+      onInterface: detour.machineTap, mode: .learning(snapLength: Learner.sufficientCapture))
+    try sentry.request(
+      .guardMachine(
+        GuardedMachine(
+          name: name, tapIndex: detour.machineTap, macAddress: Self.text(frames.mac), mtu: 1500,
+          asleep: true)),
+      descriptors: [
+        lines.monitor.rawValue, lines.cursors.rawValue, lines.detourTap.rawValue,
+        learner.descriptor,
+      ])
+  }
+
+  /// What a sentry would have learned of the guest: its address, and where its connections stand.
+  private static func cursors(
+    of frames: EmulatedFrames, flows: Int
+  ) throws -> OwnedFileDescriptor {
+    guard let mac = MACAddress(text(frames.mac)) else {
+      throw TestBedError(code: .malformed, message: "an address that is none")
+    }
+    let memory = try CursorTable.makeMemory(for: mac)
+    let size = CursorTable.byteCount()
+    let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0)
+    guard let address, address != MAP_FAILED else {
+      throw TestBedError(code: .malformed, message: "the memory of the cursors cannot be mapped")
+    }
+    defer { munmap(address, size) }
+    let table = try CursorTable(
+      attaching: UnsafeMutableRawBufferPointer(start: address, count: size))
+    let now = MonotonicClock.nowNanoseconds()
+    var learner = Learner(table: table, at: now)
+    _ = frames.assertion.withUnsafeBytes { learner.observe($0, direction: .fromGuest, at: now) }
+    let client = EmulatedFrames.clientAddress
+    for flow in 0..<flows {
+      var cursor = Cursor(
+        key: FlowKey(
+          localIndex: 0, localPort: EmulatedFrames.guestPort,
+          remote: .v4(IPv4Address(client[0], client[1], client[2], client[3])),
+          remotePort: EmulatedFrames.firstClientPort + UInt16(flow)))
+      cursor.flags = [.guestKnown, .peerKnown, .peerEndKnown]
+      cursor.guestSequence = EmulatedFrames.guestSequence
+      cursor.guestAcknowledgement = EmulatedFrames.clientSequence
+      cursor.peerAcknowledgement = EmulatedFrames.guestSequence
+      cursor.peerEnd = EmulatedFrames.clientSequence
+      cursor.guestWindow = 502
+      cursor.peerWindow = 502
+      cursor.lastSeen = UInt32(truncatingIfNeeded: now / 1_000_000_000)
+      table.update(cursor)
+    }
+    return memory
+  }
+
+  private static func text(_ mac: [UInt8]) -> String {
+    mac.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+  }
+}

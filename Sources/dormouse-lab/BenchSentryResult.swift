@@ -1,0 +1,103 @@
+import FoundationEssentials
+import TestBed
+
+/// What the sentry costs.
+struct BenchSentryResult {
+  let answering: BenchSentry.Answering
+  let learning: BenchSentry.Learning
+
+  /// All of the benchmark's figures. The first four are part of the interface of `make bench-sentry`.
+  private struct Figures: Encodable {
+    /// Answered frames per second of the sentry's processor time, over all kinds.
+    let framesPerSecondPerCore: Double
+    let cpuPercentPerThousandKeepalives: Double
+    /// Median round trip with learning by that without, in alternating rounds.
+    let learningDelayRatio: Double
+    let learningThroughputRatio: Double
+
+    let framesSent: Int
+    let framesAnswered: Int
+    let kinds: [Kind]
+    let roundTripP50Seconds: Double
+    let roundTripUnwatchedP50Seconds: Double
+    let bytesPerSecond: Double
+    let bytesPerSecondUnwatched: Double
+  }
+
+  private struct Kind: Encodable {
+    let kind: String
+    /// As the client saw it, on another processor.
+    let framesPerSecond: Double
+    let framesPerSecondPerCore: Double
+    let microsecondsPerFrame: Double
+  }
+
+  private var kinds: [Kind] {
+    answering.kinds.map { kind, answers in
+      Kind(
+        kind: kind.rawValue, framesPerSecond: Double(answers.answered) / answers.seconds,
+        framesPerSecondPerCore: Double(answers.answered) / answers.sentrySeconds,
+        microsecondsPerFrame: answers.sentrySeconds / Double(answers.answered) * 1e6)
+    }
+  }
+
+  private var figures: Figures {
+    let all = answering.kinds.map(\.answers)
+    let paced = answering.paced
+    let thousands = Double(paced.answered) / paced.seconds / 1_000
+    let delays = Quantiles(learning.watched)
+    let plain = Quantiles(learning.unwatched)
+    let rates = Quantiles(learning.watchedRates)
+    let plainRates = Quantiles(learning.unwatchedRates)
+    return Figures(
+      framesPerSecondPerCore: Double(all.reduce(0) { $0 + $1.answered })
+        / all.reduce(0) { $0 + $1.sentrySeconds },
+      cpuPercentPerThousandKeepalives: paced.sentrySeconds / paced.seconds * 100 / thousands,
+      learningDelayRatio: delays.p50 / plain.p50,
+      learningThroughputRatio: rates.p50 / plainRates.p50,
+      framesSent: all.reduce(paced.sent) { $0 + $1.sent },
+      framesAnswered: all.reduce(paced.answered) { $0 + $1.answered }, kinds: kinds,
+      roundTripP50Seconds: delays.p50, roundTripUnwatchedP50Seconds: plain.p50,
+      bytesPerSecond: rates.p50, bytesPerSecondUnwatched: plainRates.p50)
+  }
+
+  /// One sentence for each promise that does not hold.
+  var failures: [String] {
+    let figures = figures
+    guard figures.framesAnswered < figures.framesSent else { return [] }
+    let missing = figures.framesSent - figures.framesAnswered
+    return ["\(missing) of \(figures.framesSent) frames were not answered"]
+  }
+
+  var text: String {
+    let figures = figures
+    let rows =
+      [["answered", "frames per second", "per second of its time", "per frame"]]
+      + figures.kinds.map {
+        [
+          $0.kind, decimal($0.framesPerSecond, 0), decimal($0.framesPerSecondPerCore, 0),
+          "\(decimal($0.microsecondsPerFrame, 2)) us",
+        ]
+      }
+    return """
+      A real sentry on one processor; guests emulated, taps and frames real.
+
+      \(table(rows).joined(separator: "\n"))
+
+      1000 keepalives a second take \(decimal(figures.cpuPercentPerThousandKeepalives, 2)) % of a processor
+      Frames answered      \(figures.framesAnswered) of \(figures.framesSent)
+
+      A real guest that is awake, with learning and without, in alternating rounds
+      round trip           p50 \(milliseconds(figures.roundTripP50Seconds)), without \
+      \(milliseconds(figures.roundTripUnwatchedP50Seconds)): ratio \
+      \(decimal(figures.learningDelayRatio, 3))
+      throughput           ratio \(decimal(figures.learningThroughputRatio, 3))
+      """
+  }
+
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    return String(decoding: try encoder.encode(figures), as: UTF8.self)
+  }
+}
