@@ -45,7 +45,7 @@ func emulatedGuests(
   count: Int = 5_000, requests: Int = 20_000, in lab: Lab
 ) async throws -> EmulatedGuestsResult {
   let clock = ContinuousClock()
-  let host = try await EmulatedGuestHost(capacity: count, in: lab)
+  let host = try await EmulatedGuestHost(capacity: count, isKeeping: false, in: lab)
   var growth: [EmulatedGuestsResult.Growth] = []
   var sent = 0
   var answered = 0
@@ -70,10 +70,9 @@ func emulatedGuests(
         descriptors: try host.sentryDescriptors()))
   }
   Report.line("waking some of \(count) emulated guests")
-  let singles = Array((0..<count).shuffled().prefix(min(100, count / 2)))
-  let single = try await host.wake(singles, atOnce: false)
-  try await host.putBackToSleep(singles)
-  let burst = Array((0..<count).shuffled().prefix(min(1_000, count)))
+  let shuffled = (0..<count).shuffled()
+  let single = try await host.wake(Array(shuffled.prefix(count / 50)), atOnce: false)
+  let burst = Array(shuffled.dropFirst(count / 50).prefix(1_000))
   let storm = try await host.wake(burst, atOnce: true)
   let began = clock.now
   try await host.remove()

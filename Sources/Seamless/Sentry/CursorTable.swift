@@ -234,7 +234,7 @@ public struct CursorTable {
     for level in 0..<3 {
       let size = level == 2 ? buckets - start : min(Self.levelBuckets[level], buckets - start)
       guard size > 0 else { break }
-      let choice = Int((hash >> 33) * UInt64(size) >> 31)
+      let choice = Int(((hash >> 33) * UInt64(size)) >> 31)
       found[level] = (start + choice) * Self.bucketSlots
       start += size
       hash = mix(hash)

@@ -3,6 +3,7 @@ import Glibc
 import LinuxNetwork
 import LinuxSystem
 import Seamless
+import Synchronization
 
 /// A guest that is not there: its taps, the filters of its detour, its cursors and its place at a bridge are
 /// real, its QEMU is the lab.
@@ -16,7 +17,7 @@ final class EmulatedGuest: Sendable {
   let tap: OwnedFileDescriptor
   /// QEMU's end of the sentry's monitor.
   let monitor: OwnedFileDescriptor
-  let lines: Lines
+  private let lines: Mutex<Lines?>
 
   var name: String { "emulated-\(number)" }
 
@@ -56,10 +57,11 @@ final class EmulatedGuest: Sendable {
       "socketpair",
       socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &ends))
     monitor = OwnedFileDescriptor(owning: ends[0])
-    lines = Lines(
+    let given = Lines(
       monitor: OwnedFileDescriptor(owning: ends[1]),
       cursors: try Self.cursors(of: frames, flows: flows),
       detourTap: sentrySide.takeDescriptor())
+    lines = Mutex(given)
   }
 
   /// Puts it back as it was in the beginning: the detour engaged, nothing in its tap.
@@ -68,18 +70,26 @@ final class EmulatedGuest: Sendable {
   }
 
   /// Gives it to a sentry that finds it asleep, as a daemon does when a sentry has died.
-  func entrust(to sentry: EmulatedSentry) throws {
+  ///
+  /// - Parameter isKept: whether what the sentry gets stays here too, for another one.
+  func entrust(to sentry: EmulatedSentry, isKept: Bool) throws {
     let learner = try PacketSocket.open(
       onInterface: detour.machineTap, mode: .learning(snapLength: Learner.sufficientCapture))
-    try sentry.request(
-      .guardMachine(
-        GuardedMachine(
-          name: name, tapIndex: detour.machineTap, macAddress: Self.text(frames.mac), mtu: 1500,
-          asleep: true)),
-      descriptors: [
-        lines.monitor.rawValue, lines.cursors.rawValue, lines.detourTap.rawValue,
-        learner.descriptor,
-      ])
+    try lines.withLock { lines in
+      guard let given = lines.take() else {
+        throw TestBedError(code: .malformed, message: "\(name) has been given away")
+      }
+      try sentry.request(
+        .guardMachine(
+          GuardedMachine(
+            name: name, tapIndex: detour.machineTap, macAddress: Self.text(frames.mac), mtu: 1500,
+            asleep: true)),
+        descriptors: [
+          given.monitor.rawValue, given.cursors.rawValue, given.detourTap.rawValue,
+          learner.descriptor,
+        ])
+      if isKept { lines = consume given }
+    }
   }
 
   /// What a sentry would have learned of the guest: its address, and where its connections stand.

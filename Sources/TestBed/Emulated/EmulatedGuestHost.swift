@@ -18,7 +18,11 @@ public final class EmulatedGuestHost: Sendable {
   /// TCP connections of each guest.
   public static let flowsPerGuest = 3
 
+  /// Guests that are made before the sentry gets them.
+  private static let batch = 200
+
   private let lab: Lab
+  private let isKeeping: Bool
   private let host: Namespace
   private let outside: Namespace
   private let client: EmulatedClient
@@ -32,9 +36,13 @@ public final class EmulatedGuestHost: Sendable {
   private let heartbeats = Mutex<Task<Void, any Error>?>(nil)
 
   /// Starts a sentry and makes bridges for as many guests; none is there yet.
-  public init(capacity: Int, in lab: Lab) async throws {
+  ///
+  /// - Parameter isKeeping: whether another sentry may take the guests over. That takes three more
+  ///   descriptors here for each, which is too much for thousands.
+  public init(capacity: Int, isKeeping: Bool = true, in lab: Lab) async throws {
     try DescriptorLimit.raise()
     self.lab = lab
+    self.isKeeping = isKeeping
     let number = Lab.nextNumber()
     let host = try await Namespace(named: "emulated\(number)")
     let outside = try await Namespace(named: "outside\(number)")
@@ -103,26 +111,30 @@ public final class EmulatedGuestHost: Sendable {
 
   /// Makes guests until there are so many, all asleep.
   public func grow(to count: Int) async throws {
-    let first = self.count
-    guard first < count else { return }
     let bridges = bridges
-    let made = try await host.perform {
-      let netlink = try RouteNetlink()
-      return try (first..<count).map { number in
-        let bridge = number / Self.portsPerBridge
-        return try EmulatedGuest(
-          number: number, bridge: bridge, master: bridges[bridge], flows: Self.flowsPerGuest,
-          netlink)
+    while self.count < count {
+      let numbers = self.count..<min(self.count + Self.batch, count)
+      let made = try await host.perform {
+        let netlink = try RouteNetlink()
+        return try numbers.map { number in
+          let bridge = number / Self.portsPerBridge
+          return try EmulatedGuest(
+            number: number, bridge: bridge, master: bridges[bridge], flows: Self.flowsPerGuest,
+            netlink)
+        }
       }
+      for guest in made { try monitors.add(guest) }
+      state.withLock { $0.guests += made }
+      try await entrust(made)
     }
-    for guest in made { try monitors.add(guest) }
-    state.withLock { $0.guests += made }
-    try await entrust(made)
   }
 
   private func entrust(_ guests: [EmulatedGuest]) async throws {
     let sentry = sentry
-    try await host.perform { for guest in guests { try guest.entrust(to: sentry) } }
+    let isKept = isKeeping
+    try await host.perform {
+      for guest in guests { try guest.entrust(to: sentry, isKept: isKept) }
+    }
   }
 
   /// Puts guests that were woken back to sleep: the sentry gets them anew.
