@@ -3,7 +3,8 @@
 /// Bounded: what finds no room is dropped and counted. TCP sends it again, and a VM wakes in tens of
 /// milliseconds, so the bound is for floods.
 package final class HoldQueue {
-  package static let maximumFrames = 1024
+  /// What the queue of a tap takes at once (its `txqueuelen`): more would be lost when they are replayed.
+  package static let maximumFrames = 1000
   package static let maximumBytes = 2 << 20
 
   package private(set) var frames: [[UInt8]] = []

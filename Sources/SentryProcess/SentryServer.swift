@@ -43,10 +43,11 @@ final class SentryServer {
   /// More would leave no descriptor for what else there is to open.
   private let wardLimit: Int
   /// The VMs that the clock has something to do for: those with frames since its last tick, those that the
-  /// sentry looks away from, and those that wake. The others, thousands perhaps, sleep.
-  private var watchList: [Ward] = []
+  /// sentry looks away from, and those that wake. The others, thousands perhaps, sleep. By their numbers:
+  /// a VM that has gone must take its descriptors along.
+  private var watchList: [UInt64] = []
   /// The VMs whose detours are still to be looked at.
-  private var inspections: [Ward] = []
+  private var inspections: [UInt64] = []
   private var daemonWasLost = false
   /// What was known of guests that were dismissed, 4 KiB each: a daemon that starts anew entrusts the same
   /// ones again, and they need not be learned from scratch.
@@ -126,9 +127,9 @@ final class SentryServer {
     daemonWasLost = daemonIsLost
     let watched = watchList
     watchList.removeAll(keepingCapacity: true)
-    for ward in watched {
+    for number in watched {
+      guard let ward = wardsByNumber[number] else { continue }
       ward.isOnWatchList = false
-      guard wards[ward.machine.name] === ward else { continue }
       switch ward.phase {
       case .learning: tickLearning(ward, now)
       case .holding, .answering: ward.framesThisTick = 0
@@ -140,9 +141,9 @@ final class SentryServer {
   }
 
   private func putOnWatchList(_ ward: Ward) {
-    guard !ward.isOnWatchList else { return }
+    guard !ward.isOnWatchList, let number = numbers[ward.machine.name] else { return }
     ward.isOnWatchList = true
-    watchList.append(ward)
+    watchList.append(number)
   }
 
   private func tickLearning(_ ward: Ward, _ now: UInt64) {
@@ -239,7 +240,7 @@ final class SentryServer {
         switch notice {
         case .filterDeleted(let changed), .qdiscDeleted(let changed), .linkDeleted(let changed):
           if let ward = wardsByTap[changed] { inspectDetour(of: ward) }
-        case .overrun: inspections = Array(wards.values)
+        case .overrun: inspections = Array(wardsByNumber.keys)
         default: continue
         }
       }
@@ -251,7 +252,7 @@ final class SentryServer {
   /// Looks at some of the detours that are to be looked at; the others have their turn later.
   private func inspect() {
     for _ in 0..<min(inspections.count, Self.inspectionBurst) {
-      guard let ward = inspections.popLast(), wards[ward.machine.name] === ward else { continue }
+      guard let number = inspections.popLast(), let ward = wardsByNumber[number] else { continue }
       inspectDetour(of: ward)
     }
   }

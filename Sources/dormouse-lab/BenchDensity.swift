@@ -22,6 +22,9 @@ struct BenchDensity: AsyncParsableCommand {
   @Option(help: "Machines of 512 MiB each, 1 to 200.")
   var machines = 64
 
+  @Option(help: "Emulated guests behind one sentry, for a second part; 0 for none.")
+  var emulated = 5_000
+
   @Option(help: "text, or json for one object as the last line.")
   var format = Format.text
 
@@ -29,12 +32,18 @@ struct BenchDensity: AsyncParsableCommand {
     guard (1...200).contains(machines) else {
       throw ValidationError("so many machines are not possible here")
     }
+    guard emulated == 0 || (100...5_000).contains(emulated) else {
+      throw ValidationError("--emulated must be 0, or from 100 to 5000")
+    }
   }
 
   func run() async throws {
     let lab = try Lab.current()
-    let result = try await showingLogs {
+    var result = try await showingLogs {
       try await DensityField(lab: lab, count: machines).measure()
+    }
+    if emulated > 0 {
+      result.emulated = try await showingLogs { try await emulatedGuests(count: emulated, in: lab) }
     }
     switch format {
     case .text: print(result.text)

@@ -43,6 +43,7 @@ struct DensityResult: Sendable {
   /// Of the wakes in random order.
   var connectionsLost = 0
   var storm: Storm?
+  var emulated: EmulatedGuestsResult?
 
   init(machines: Int) { self.machines = machines }
 
@@ -71,7 +72,7 @@ struct DensityResult: Sendable {
         failures.append("\(storm.wakes) wakes are counted in the storm of \(machines) machines")
       }
     }
-    return failures
+    return failures + (emulated?.failures ?? [])
   }
 
   // MARK: - Text
@@ -110,6 +111,7 @@ struct DensityResult: Sendable {
       ]
     }
     lines.append("Connections lost     \(allConnectionsLost) of \(connections)")
+    if let emulated { lines += ["", emulated.text] }
     return lines.joined(separator: "\n")
   }
 
@@ -135,6 +137,7 @@ struct DensityResult: Sendable {
     let wakeP95: Double
     let wakeMax: Double
     let storm: StormFigures?
+    let emulated: EmulatedGuestsResult?
   }
 
   private struct StormFigures: Encodable {
@@ -160,7 +163,7 @@ struct DensityResult: Sendable {
       connectionsLost: allConnectionsLost, daemonBytesPerVM: daemonBytesPerMachine,
       daemonCPUPercent: (last?.daemonCPUPercent ?? 0) + (last?.sentryCPUPercent ?? 0),
       growth: growth, wakeP50: wakes.p50, wakeP95: wakes.p95, wakeMax: wakes.maximum,
-      storm: storm.map(figures))
+      storm: storm.map(figures), emulated: emulated)
   }
 
   private func figures(of storm: Storm) -> StormFigures {

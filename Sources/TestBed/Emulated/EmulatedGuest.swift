@@ -19,7 +19,11 @@ final class EmulatedGuest: Sendable {
   let monitor: OwnedFileDescriptor
   private let lines: Mutex<Lines?>
 
-  var name: String { "emulated-\(number)" }
+  /// As long as a name may be: lists of names are what grows with the number of VMs.
+  var name: String {
+    let digits = "\(number)"
+    return "emulated-" + String(repeating: "0", count: 54 - digits.count) + digits
+  }
 
   /// What the sentry gets.
   struct Lines: ~Copyable, Sendable {
