@@ -25,7 +25,9 @@ public struct ARPPacket: Hashable, Sendable {
   /// - Throws: `.truncated`, or `.inconsistent` for other hardware, protocols and operations.
   init(parsing frame: UnsafeRawBufferPointer, at offset: Int) throws(FrameError) {
     let kind = try frame.bigEndian(offset, as: UInt64.self)
-    guard kind >> 16 == 0x0001_0800_0604,
+    // Ethernet goes by two numbers: its own, and that of all IEEE 802 networks (RFC 1390), which Linux
+    // takes too.
+    guard kind >> 16 == 0x0001_0800_0604 || kind >> 16 == 0x0006_0800_0604,
       let operation = Operation(rawValue: UInt16(truncatingIfNeeded: kind))
     else {
       throw FrameError(.inconsistent, "ARP for something else than IPv4 over Ethernet")

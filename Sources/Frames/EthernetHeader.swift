@@ -13,6 +13,8 @@ public struct VLANTag: Hashable, Sendable {
   /// The VLAN's number; 0 means that the tag only carries a priority.
   public var number: UInt16 { control & 0xfff }
 
+  var withoutPriority: VLANTag { VLANTag(tagProtocol: tagProtocol, control: number) }
+
   static func isTagProtocol(_ etherType: UInt16) -> Bool {
     etherType == 0x8100 || etherType == 0x88a8
   }
@@ -29,6 +31,11 @@ public struct VLANTags: Hashable, Sendable {
   }
 
   public static let none = VLANTags()
+
+  /// The same VLAN without priority or drop bits: how one who sets none sends into it.
+  public var withoutPriority: VLANTags {
+    VLANTags(outer: outer?.withoutPriority, inner: inner?.withoutPriority)
+  }
 
   /// A number that is equal for frames of the same VLAN, whatever their priority; 0 without tag.
   public var network: UInt32 {

@@ -7,10 +7,12 @@ public struct TCPAcknowledgement: Hashable, Sendable {
   /// As on the wire, not scaled.
   public var window: UInt16
   public var timestamps: TCPTimestamps?
+  /// The sequence number of a byte that has come a second time, to be said so (RFC 2883).
+  public var duplicate: UInt32?
 
   public init(
     sourcePort: UInt16, destinationPort: UInt16, sequence: UInt32, acknowledgement: UInt32,
-    window: UInt16, timestamps: TCPTimestamps?
+    window: UInt16, timestamps: TCPTimestamps?, duplicate: UInt32? = nil
   ) {
     self.sourcePort = sourcePort
     self.destinationPort = destinationPort
@@ -18,6 +20,7 @@ public struct TCPAcknowledgement: Hashable, Sendable {
     self.acknowledgement = acknowledgement
     self.window = window
     self.timestamps = timestamps
+    self.duplicate = duplicate
   }
 }
 
@@ -65,7 +68,8 @@ extension FrameBuffer {
 
   /// Appends a TCP segment with nothing but the ACK flag.
   public mutating func appendTCP(_ segment: TCPAcknowledgement, link: Link, route: IPRoute) {
-    let length = segment.timestamps == nil ? 20 : 32
+    let length =
+      20 + (segment.timestamps == nil ? 0 : 12) + (segment.duplicate == nil ? 0 : 12)
     writeIP(link, route, protocolNumber: IPProtocol.tcp, payloadLength: length)
     let start = position
     write(segment.sourcePort)
@@ -82,25 +86,34 @@ extension FrameBuffer {
       write(timestamps.value)
       write(timestamps.echo)
     }
+    if let duplicate = segment.duplicate {
+      write(UInt32(0x0101_050a))
+      write(duplicate)
+      write(duplicate &+ 1)
+    }
     completeTransport(
       from: start, checksumAt: start + 16, route: route, protocolNumber: IPProtocol.tcp)
     finishFrame()
   }
 
-  /// Appends a neighbour advertisement with the target link-layer address option, hop limit 255.
+  /// Appends a neighbour advertisement, hop limit 255.
+  /// - Parameter mac: goes into the target link-layer address option; without it there is none.
   public mutating func appendNeighbourAdvertisement(
-    target: IPv6Address, at mac: MACAddress, flags: NeighbourDiscovery.Flags, link: Link,
+    target: IPv6Address, at mac: MACAddress?, flags: NeighbourDiscovery.Flags, link: Link,
     to destination: IPv6Address
   ) {
     let route = IPRoute(source: .v6(target), destination: .v6(destination), hopLimit: 255)
-    writeIP(link, route, protocolNumber: IPProtocol.icmpv6, payloadLength: 32)
+    writeIP(
+      link, route, protocolNumber: IPProtocol.icmpv6, payloadLength: mac == nil ? 24 : 32)
     let start = position
     write(UInt16(136 << 8))
     write(UInt16(0))
     write(UInt32(flags.rawValue) << 24)
     write(IPAddress.v6(target))
-    write(UInt16(0x0201))
-    write(mac)
+    if let mac {
+      write(UInt16(0x0201))
+      write(mac)
+    }
     completeTransport(
       from: start, checksumAt: start + 2, route: route, protocolNumber: IPProtocol.icmpv6)
     finishFrame()

@@ -18,14 +18,21 @@ public struct IPRoute: Hashable, Sendable {
   public var destination: IPAddress
   public var hopLimit: UInt8
   public var trafficClass: UInt8
+  /// Of IPv6 only.
+  public var flowLabel: UInt32
+  /// What an IPv4 packet that routers may divide is identified by; `nil` if they may not.
+  public var identification: UInt16?
 
   public init(
-    source: IPAddress, destination: IPAddress, hopLimit: UInt8, trafficClass: UInt8 = 0
+    source: IPAddress, destination: IPAddress, hopLimit: UInt8, trafficClass: UInt8 = 0,
+    flowLabel: UInt32 = 0, identification: UInt16? = nil
   ) {
     self.source = source
     self.destination = destination
     self.hopLimit = hopLimit
     self.trafficClass = trafficClass
+    self.flowLabel = flowLabel
+    self.identification = identification
   }
 }
 
@@ -58,8 +65,8 @@ extension FrameBuffer {
       write(routerAlert ? 0x46 : 0x45)
       write(route.trafficClass)
       write(UInt16(truncatingIfNeeded: (routerAlert ? 24 : 20) + payloadLength))
-      write(UInt16(0))  // identification: not needed, as the packet may not be fragmented
-      write(UInt16(mayBeFragmented ? 0 : 0x4000))
+      write(route.identification ?? 0)
+      write(UInt16(mayBeFragmented || route.identification != nil ? 0 : 0x4000))
       write(route.hopLimit)
       write(protocolNumber)
       let checksumPosition = position
@@ -70,7 +77,7 @@ extension FrameBuffer {
       overwrite(checksum(from: start), at: checksumPosition)
     case .v6:
       writeEthernet(link, .ipv6)
-      write(UInt32(6) << 28 | UInt32(route.trafficClass) << 20)
+      write(UInt32(6) << 28 | UInt32(route.trafficClass) << 20 | route.flowLabel & 0xf_ffff)
       write(UInt16(truncatingIfNeeded: (routerAlert ? 8 : 0) + payloadLength))
       write(routerAlert ? 0 : protocolNumber)
       write(route.hopLimit)

@@ -80,7 +80,10 @@ extension FrameBuffer {
     _ source: IPAddress, _ destination: IPAddress, _ groupMAC: MACAddress, _ mac: MACAddress,
     _ tags: VLANTags, _ protocolNumber: UInt8, length: Int
   ) -> IPRoute {
-    let route = IPRoute(source: source, destination: destination, hopLimit: 1)
+    // Precedence "internetwork control", as RFC 3376 (4) has it.
+    let trafficClass: UInt8 = if case .v4 = source { 0xc0 } else { 0 }
+    let route = IPRoute(
+      source: source, destination: destination, hopLimit: 1, trafficClass: trafficClass)
     writeIP(
       Link(destination: groupMAC, source: mac, tags: tags), route, protocolNumber: protocolNumber,
       payloadLength: length, routerAlert: true)

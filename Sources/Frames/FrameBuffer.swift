@@ -19,6 +19,13 @@ public struct FrameBuffer: Sendable {
     ends.removeAll(keepingCapacity: true)
   }
 
+  /// Forgets all frames but the first ones.
+  public mutating func removeAll(from count: Int) {
+    guard count < ends.count else { return }
+    bytes.removeSubrange((count == 0 ? 0 : ends[count - 1])...)
+    ends.removeSubrange(count...)
+  }
+
   /// Calls `body` with the bytes of one frame, which are valid only until it returns.
   /// - Parameter index: from 0 and less than `count`.
   public func withFrame<Result, Failure: Error>(

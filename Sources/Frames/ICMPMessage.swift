@@ -10,6 +10,8 @@ public struct ICMPMessage: Hashable, Sendable {
   public static let destinationUnreachable: UInt8 = 3
   public static let echoRequest: UInt8 = 8
 
+  public static let timestampRequest: UInt8 = 13
+
   public static let echoRequestV6: UInt8 = 128
   public static let echoReplyV6: UInt8 = 129
   public static let destinationUnreachableV6: UInt8 = 1

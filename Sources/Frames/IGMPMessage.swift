@@ -17,8 +17,8 @@ public enum MembershipChange: Hashable, Sendable {
 
 /// An IGMP message (RFC 1112, RFC 2236, RFC 3376).
 public enum IGMPMessage: Hashable, Sendable {
-  /// `group` is `0.0.0.0` for a general query; `version` is 1 to 3.
-  case query(version: Int, group: IPv4Address)
+  /// `group` is `0.0.0.0` for a general query; `version` is 1 to 3. Only version 3 has sources.
+  case query(version: Int, group: IPv4Address, sources: Int)
   case report(IPv4Address)
   case leave(IPv4Address)
   /// An IGMPv3 report; `start` and `end` are where its records lie in the frame.
@@ -31,8 +31,17 @@ public enum IGMPMessage: Hashable, Sendable {
     let group = try packet.ipv4Address(offset + 4)
     switch type {
     case 0x11:
-      let version = end - offset >= 12 ? 3 : (try packet.byte(offset + 1) == 0 ? 1 : 2)
-      self = .query(version: version, group: group)
+      // The length tells the versions apart (RFC 3376, 7.1).
+      switch end - offset {
+      case 8:
+        let version = try packet.byte(offset + 1) == 0 ? 1 : 2
+        self = .query(version: version, group: version == 1 ? .unspecified : group, sources: 0)
+      case 12...:
+        let sources = Int(try packet.bigEndian(offset + 10, as: UInt16.self))
+        self = .query(version: 3, group: group, sources: sources)
+      default:
+        self = .other
+      }
     case 0x12, 0x16:
       self = .report(group)
     case 0x17:

@@ -22,14 +22,21 @@ public struct IPPacket: Hashable, Sendable {
   public var destination: IPAddress
   /// TTL or hop limit.
   public var hopLimit: UInt8
-  /// Type of service or traffic class.
+  /// Type of service or traffic class, congestion bits included.
   public var trafficClass: UInt8
+  /// The IPv6 flow label; 0 in IPv4.
+  public var flowLabel: UInt32
+  /// Whether routers may not divide it; always so in IPv6.
+  public var mayNotBeFragmented: Bool
   /// The protocol above IP and above the extension headers.
   public var protocolNumber: UInt8
   /// Whether it is part of a packet (IPv6 atomic fragments included).
   public var isFragment: Bool
   /// Whether there are IPv4 options, or IPv6 extension headers other than a fragment header.
   public var hasOptions: Bool
+  /// Whether there is a hop-by-hop header with the router alert option for listener discovery
+  /// (RFC 2711).
+  public var hasRouterAlert: Bool
   /// Length of the packet from its IP header on, in bytes.
   public var totalLength: Int
   public var transport: Transport
@@ -81,8 +88,11 @@ extension IPPacket {
     }
     try checkIPv4Options(frame, from: offset + 20, to: offset + headerLength)
     trafficClass = try frame.byte(offset + 1)
+    flowLabel = 0
+    hasRouterAlert = false
     let fragment = try frame.bigEndian(offset + 6, as: UInt16.self)
     isFragment = fragment & 0x3fff != 0
+    mayNotBeFragmented = fragment & 0x4000 != 0
     hopLimit = try frame.byte(offset + 8)
     protocolNumber = try frame.byte(offset + 9)
     source = .v4(try frame.ipv4Address(offset + 12))
@@ -105,6 +115,9 @@ extension IPPacket {
       throw FrameError(.inconsistent, "an IPv6 packet of another version")
     }
     trafficClass = UInt8(truncatingIfNeeded: first >> 20)
+    flowLabel = first & 0xf_ffff
+    mayNotBeFragmented = true
+    hasRouterAlert = false
     totalLength = 40 + Int(try frame.bigEndian(offset + 4, as: UInt16.self))
     let end = offset + totalLength
     guard end <= wireLength, checksums == .trust || end <= frame.count else {
@@ -143,6 +156,9 @@ extension IPPacket {
         throw FrameError(.truncated, "an IPv6 extension header is longer than its packet")
       }
       hasOptions = true
+      if protocolNumber == 0 {
+        hasRouterAlert = try findRouterAlert(packet, from: cursor + 2, to: cursor + length)
+      }
       protocolNumber = try packet.byte(cursor)
       cursor += length
     }
@@ -196,6 +212,27 @@ extension IPPacket {
       throw FrameError(.checksum, "the checksum of a transport packet is wrong")
     }
   }
+}
+
+/// Whether the options of a hop-by-hop header have the router alert of listener discovery, value 0.
+/// What is behind a damaged option does not count.
+private func findRouterAlert(
+  _ packet: UnsafeRawBufferPointer, from start: Int, to end: Int
+) throws(FrameError) -> Bool {
+  var offset = start
+  while offset < end {
+    let type = try packet.byte(offset)
+    guard type != 0 else {
+      offset += 1
+      continue
+    }
+    guard offset + 1 < end else { return false }
+    let length = Int(try packet.byte(offset + 1))
+    guard offset + 2 + length <= end else { return false }
+    if type == 5, length == 2 { return try packet.bigEndian(offset + 2, as: UInt16.self) == 0 }
+    offset += 2 + length
+  }
+  return false
 }
 
 /// Follows the lengths of IPv4 options (RFC 791, 3.1).

@@ -21,8 +21,11 @@ public struct IPv6Address: Hashable, Sendable, CustomStringConvertible {
   /// `fe80::/10`.
   public var isLinkLocal: Bool { high >> 54 == 0xfe80 >> 6 }
 
-  /// Whether one machine can have it as its own: not `::`, `::1` or a group.
-  public var canBeOwned: Bool { !isMulticast && !(high == 0 && low <= 1) }
+  /// Whether one machine can have it as its own: not `::`, `::1`, a group, or an IPv4 address in IPv6's
+  /// form, which must not be on a link.
+  public var canBeOwned: Bool {
+    !isMulticast && !(high == 0 && (low <= 1 || low >> 32 == 0xffff))
+  }
 
   /// Whether membership of this group is reported with MLD: all but `ff02::1` and groups of
   /// interface-local or reserved scope (RFC 3810, 6).

@@ -1,7 +1,7 @@
 /// A multicast listener discovery message (RFC 2710, RFC 3810), read from an ICMPv6 message.
 public enum MLDMessage: Hashable, Sendable {
-  /// `group` is `::` for a general query; `version` is 1 or 2.
-  case query(version: Int, group: IPv6Address)
+  /// `group` is `::` for a general query; `version` is 1 or 2. Only version 2 has sources.
+  case query(version: Int, group: IPv6Address, sources: Int)
   case report(IPv6Address)
   case done(IPv6Address)
   /// An MLDv2 report; `start` and `end` are where its records lie in the frame.
@@ -20,8 +20,20 @@ public enum MLDMessage: Hashable, Sendable {
     let start = message.range.lowerBound
     switch message.type {
     case 130:
-      self = .query(
-        version: message.range.count >= 28 ? 2 : 1, group: try bytes.ipv6Address(start + 8))
+      let group = try bytes.ipv6Address(start + 8)
+      guard packet.hasRouterAlert, group == .unspecified || group.isMulticast else {
+        throw FrameError(.inconsistent, "a listener query without router alert, or of no group")
+      }
+      // The length tells the versions apart (RFC 3810, 8.1).
+      switch message.range.count {
+      case 24:
+        self = .query(version: 1, group: group, sources: 0)
+      case 28...:
+        let sources = Int(try bytes.bigEndian(start + 26, as: UInt16.self))
+        self = .query(version: 2, group: group, sources: sources)
+      default:
+        throw FrameError(.inconsistent, "a listener query of a length that no version has")
+      }
     case 131:
       self = .report(try bytes.ipv6Address(start + 8))
     case 132:

@@ -83,7 +83,12 @@ public enum NeighbourDiscovery: Hashable, Sendable {
       guard length > 0, offset + length <= end else {
         throw FrameError(.options, "a neighbour discovery option has an impossible length")
       }
-      if type == wanted, found == nil { found = try bytes.macAddress(offset + 2) }
+      if type == wanted, found == nil {
+        guard length == 8 else {
+          throw FrameError(.options, "a link-layer address that is none of Ethernet's")
+        }
+        found = try bytes.macAddress(offset + 2)
+      }
       offset += length
     }
     return found

@@ -7,6 +7,6 @@ struct DormouseLab: AsyncParsableCommand {
     abstract: "Real guests, real swap and real networks, for trying Dormouse out.",
     subcommands: [
       Image.self, Boot.self, Demo.self, BenchSleep.self, BenchDensity.self, BenchSentry.self,
-      BenchEmulated.self, Soak.self, SoakSnooping.self,
+      BenchEmulated.self, Differential.self, Soak.self, SoakSnooping.self,
     ])
 }

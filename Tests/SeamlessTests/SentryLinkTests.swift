@@ -68,9 +68,8 @@ struct SentryLinkTests {
     }
   }
 
-  @Test(
-    "An address that another claims is defended, every ten seconds at most", arguments: Wire.plain)
-  func defence(_ wire: SentryScene.Wire) throws {
+  @Test("An address that another claims is the guest's to defend", arguments: Wire.plain)
+  func claim(_ wire: SentryScene.Wire) throws {
     let scene = try asleep(wire)
     let claim: Bytes
     if wire.isIPv6 {
@@ -84,18 +83,48 @@ struct SentryLinkTests {
         to: .broadcast, from: SentryScene.peerMAC, type: 0x0806,
         arp(1, SentryScene.peerMAC, scene.guest, .zero, scene.guest))
     }
-    #expect(scene.judge(claim) == .answer(1))
-    let answer = try reply(scene)
-    if !wire.isIPv6 {
-      #expect(Bytes(answer[..<6]) == wireForm(.broadcast))
-      #expect(Bytes(answer[14...]) == arp(1, SentryScene.guestMAC, scene.guest, .zero, scene.guest))
-    } else {
-      #expect(Bytes(answer[62..<78]) == wireForm(scene.guest))
+    #expect(scene.judge(claim).wakes(.addressConflict))
+    #expect(scene.answers.isEmpty)
+  }
+
+  @Test("Odd questions for an address are the guest's", arguments: Wire.plain)
+  func oddQuestions(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let prioritized = try asleep(Wire(isIPv6: wire.isIPv6, timestamps: true))
+    var tagged = prioritized.question(about: scene.guest)
+    tagged.insert(contentsOf: [0x81, 0, 0x60, 0], at: 12)
+    #expect(prioritized.judge(tagged).wakes(.vlan))
+    #expect(prioritized.answers.isEmpty)
+    guard wire.isIPv6, case .v6(let address) = scene.guest else {
+      let distant = scene.question(about: scene.guest, from: .v4(IPv4Address(224, 0, 0, 1)))
+      #expect(scene.judge(distant).wakes(.unknownAddress))
+      var other = scene.question(about: scene.guest)
+      other[15] = 6
+      #expect(scene.judge(other) == .answer(1))
+      return
     }
-    scene.now += 9 * SentryScene.second
-    #expect(scene.judge(claim) == .ignore(.defendedAlready))
-    scene.now += SentryScene.second
-    #expect(scene.judge(claim) == .answer(1))
+    func question(_ options: Bytes, to group: IPAddress, _ mac: MACAddress) -> Verdict {
+      let body = Bytes([0, 0, 0, 0]) + wireForm(scene.guest) + options
+      return scene.judge(
+        scene.fromPeer(
+          ip(scene.peer, group, 58, icmp(scene.peer, group, type: 135, body), hops: 255), to: mac))
+    }
+    let own = IPAddress.v6(address.solicitedNode)
+    let group = address.solicitedNode.multicastMAC
+    let mac = Bytes([1, 1]) + wireForm(SentryScene.peerMAC)
+    #expect(question(mac, to: own, group) == .answer(1))
+    #expect(question([], to: own, group).wakes(.unknownAddress))
+    #expect(
+      question([1, 2] + mac.suffix(6) + Bytes(repeating: 0, count: 8), to: own, group)
+        == .ignore(.malformed))
+    // Groups that the guest has not joined do not reach it.
+    let routers = IPv6Address(high: 0xff02 << 48, low: 2)
+    #expect(question(mac, to: .v6(routers), routers.multicastMAC) == .ignore(.group))
+    #expect(question(mac, to: own, routers.multicastMAC) == .ignore(.group))
+    // One who asks the guest alone is told no more than that it is there.
+    #expect(question(mac, to: scene.guest, SentryScene.guestMAC) == .answer(1))
+    let answer = try reply(scene)
+    #expect(answer.count == 14 + 40 + 24 && answer[58] == 0x40)
   }
 
   @Test("Questions about others, and answers, are nothing to the guest", arguments: Wire.plain)
@@ -119,6 +148,9 @@ struct SentryLinkTests {
   @Test("An echo request is answered with its own data", arguments: Wire.all)
   func echo(_ wire: SentryScene.Wire) throws {
     let scene = try asleep(wire)
+    // Some guests answer none.
+    #expect(scene.judge(scene.echoRequest()).wakes(.icmp))
+    scene.hear(scene.echoReply(), .fromGuest)
     for length in [0, 1, 56, wire.isIPv6 ? 1452 : 1472] {
       let body = [0x12, 0x34, 0, 9] + (0..<length).map { UInt8(truncatingIfNeeded: $0) }
       let type = wire.isIPv6 ? 128 : 8
@@ -141,12 +173,34 @@ struct SentryLinkTests {
         icmp(scene.peer, scene.guest, type: wire.isIPv6 ? 128 : 8, Bytes(repeating: 0, count: 1477))
       ))
     #expect(scene.judge(long).wakes(.oversized))
+    #expect(scene.judge(scene.echoRequest(code: 1)).wakes(.icmp))
+    #expect(scene.judge(scene.echoRequest(from: scene.guest)) == .ignore(.malformed))
+    // Nobody knows of a way back to a stranger.
+    let stranger: IPAddress =
+      wire.isIPv6 ? .v6(IPv6Address(high: 0x2001_0db8 << 32, low: 1)) : .v4(IPv4Address(8, 8, 8, 8))
+    #expect(scene.judge(scene.echoRequest(from: stranger)).wakes(.icmp))
+    scene.hear(
+      scene.fromGuest(ip(scene.guest, stranger, 17, udp(scene.guest, stranger, from: 1, to: 2))),
+      .fromGuest)
+    #expect(scene.judge(scene.echoRequest(from: stranger)) == .answer(1))
+  }
+
+  @Test("A guest that stops answering echo requests is not answered for", arguments: Wire.plain)
+  func echoOff(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    scene.hear(scene.echoReply(), .fromGuest)
+    #expect(scene.judge(scene.echoRequest()) == .answer(1))
+    for _ in 0..<4 {
+      scene.hear(scene.echoRequest(), .toGuest)
+      scene.now += 2 * SentryScene.second
+    }
+    #expect(scene.judge(scene.echoRequest()).wakes(.icmp))
   }
 
   @Test("Other ICMP is not worth a wake", arguments: Wire.plain)
   func otherICMP(_ wire: SentryScene.Wire) throws {
     let scene = try asleep(wire)
-    for type in wire.isIPv6 ? [1, 2, 129] : [0, 3, 5, 11, 13] {
+    for type in wire.isIPv6 ? [1, 2, 129] : [0, 3, 5, 11] {
       let frame = scene.fromPeer(
         ip(
           scene.peer, scene.guest, wire.isIPv6 ? 58 : 1,
@@ -269,12 +323,13 @@ struct SentryLinkTests {
       return scene.judge(
         scene.fromPeer(
           ip(scene.peer, destination, 2, message, hops: 1, options: [0x94, 4, 0, 0]),
-          to: MACAddress(rawValue: 0x0100_5e00_0001)))
+          to: group == .unspecified ? IPv4Address.allHosts.multicastMAC : group.multicastMAC))
     }
     #expect(query(.unspecified) == .answer(version == 3 ? 1 : 2))
     for (index, answer) in scene.answers.enumerated() {
       #expect(defect(in: answer) == nil)
-      #expect(answer[14] == 0x46 && answer[22] == 1 && Bytes(answer[34..<38]) == [0x94, 4, 0, 0])
+      #expect(answer[14] == 0x46 && answer[15] == 0xc0)
+      #expect(answer[22] == 1 && Bytes(answer[34..<38]) == [0x94, 4, 0, 0])
       #expect(Bytes(answer[26..<30]) == wireForm(scene.guest))
       if version == 3 {
         #expect(Bytes(answer[30..<34]) == [224, 0, 0, 22])
@@ -288,8 +343,19 @@ struct SentryLinkTests {
         #expect(Bytes(answer[..<6]) == wireForm(joined[index].multicastMAC))
       }
     }
-    #expect(query(joined[1]) == .answer(1))
+    // Version 1 knows general queries only.
+    #expect(query(joined[1]) == .answer(version == 1 ? 2 : 1))
     #expect(query(IPv4Address(239, 3, 3, 3)) == .ignore(.group))
+    // Who has heard a querier of an old version speaks it for a while.
+    let message = summed(
+      [0x11, 10, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0], at: 2, scene.peer, .v4(.allHosts), 2,
+      pseudo: false)
+    let latest = scene.fromPeer(
+      ip(scene.peer, .v4(.allHosts), 2, message, hops: 1), to: IPv4Address.allHosts.multicastMAC)
+    #expect(scene.judge(latest) == .answer(version == 3 ? 1 : 2))
+    #expect(version == 3 || scene.answers.first?[38] == (version == 1 ? 0x12 : 0x16))
+    scene.now += 300 * SentryScene.second
+    #expect(scene.judge(latest) == .answer(1))
   }
 
   @Test(
@@ -318,7 +384,8 @@ struct SentryLinkTests {
           ip(
             source, destination, 58, icmp(source, destination, type: 130, body), hops: hops,
             options: alert),
-          to: IPv6Address.allNodes.multicastMAC))
+          to: group == .unspecified
+            ? IPv6Address.allNodes.multicastMAC : group.multicastMAC))
     }
     let querier = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 1))
     #expect(query(.unspecified, from: querier) == .answer(version == 2 ? 1 : 2))
@@ -367,14 +434,14 @@ struct SentryLinkTests {
         "payload", "syn", "fin", "unknownFlow", "unexpectedSegment", "timestamps", "udp",
         "fragment",
         "oversized", "options", "unknownAddress", "unprovenAddress", "vlan", "unknownProtocol",
+        "icmp", "unexpectedQuery", "addressConflict",
       ])
     #expect(HoldReason.allCases.map(\.rawValue) == ["fin", "rst", "deferred"])
     #expect(
       IgnoreReason.allCases.map(\.rawValue) == [
         "malformed", "badChecksum", "otherMachine", "otherTarget", "loop", "group",
         "acknowledgement", "outOfWindow", "heldAlready", "closedPort", "rule", "icmp",
-        "neighbour",
-        "defendedAlready", "wakeLimit",
+        "neighbour", "wakeLimit",
       ])
   }
 }

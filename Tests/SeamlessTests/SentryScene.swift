@@ -153,6 +153,23 @@ final class SentryScene {
     }
   }
 
+  func echoRequest(code: Int = 0, from asker: IPAddress? = nil, _ body: Bytes = [0, 0, 0, 0])
+    -> Bytes
+  {
+    let asker = asker ?? peer
+    return fromPeer(
+      ip(
+        asker, guest, wire.isIPv6 ? 58 : 1,
+        icmp(asker, guest, type: wire.isIPv6 ? 128 : 8, code: code, body)))
+  }
+
+  func echoReply(_ body: Bytes = [0, 0, 0, 0]) -> Bytes {
+    fromGuest(
+      ip(
+        guest, peer, wire.isIPv6 ? 58 : 1, icmp(guest, peer, type: wire.isIPv6 ? 129 : 0, body),
+        hops: 63))
+  }
+
   // MARK: - Acting
 
   @discardableResult
@@ -180,16 +197,20 @@ final class SentryScene {
   /// The guest asserts its address, accepts a connection on port 22, receives 10 bytes and sends
   /// 20, all of which are acknowledged.
   /// - Parameter start: the first sequence number of both sides.
-  func establish(start: UInt32 = 0xffff_fff8) {
+  /// - Parameter options: of both SYNs.
+  func establish(start: UInt32 = 0xffff_fff8, options: Bytes = []) {
     hear(assertion(of: guest), .fromGuest)
     guestSequence = start
     guestAcknowledgement = start
     hear(
       peerSegment {
-        $0.sequence = start; $0.flags = .syn; $0.acknowledgement = 0
+        $0.sequence = start; $0.flags = .syn; $0.acknowledgement = 0; $0.options = options
       }, .toGuest)
     guestAcknowledgement &+= 1
-    hear(guestSegment { $0.flags = [.syn, .ack] }, .fromGuest)
+    hear(
+      guestSegment {
+        $0.flags = [.syn, .ack]; $0.options = options
+      }, .fromGuest)
     guestSequence &+= 1
     let sent = peerTimestamp
     func said(_ fields: inout TCPFields) {

@@ -7,7 +7,7 @@ private typealias Wire = SentryScene.Wire
 @Suite("Verdicts on TCP")
 struct SentryTCPTests {
   /// What must hold for each answer to a probe, checked on the bytes.
-  private func check(_ scene: SentryScene, _ probe: Bytes) throws {
+  private func check(_ scene: SentryScene, _ probe: Bytes, echo: UInt32) throws {
     let answer = try #require(scene.answers.first)
     #expect(scene.answers.count == 1)
     #expect(defect(in: answer) == nil)
@@ -29,7 +29,7 @@ struct SentryTCPTests {
     #expect(
       segment.timestamps
         == (scene.wire.timestamps
-          ? TCPTimestamps(value: scene.guestTimestamp, echo: scene.peerTimestamp &+ 100) : nil))
+          ? TCPTimestamps(value: scene.guestTimestamp, echo: echo) : nil))
   }
 
   @Test("A keepalive is answered with what the guest last said", arguments: Wire.all)
@@ -37,11 +37,54 @@ struct SentryTCPTests {
     let scene = try SentryScene(wire)
     scene.establish()
     #expect(scene.obstacles == [])
-    for length in [0, 1] {
+    // The timestamp of a keepalive without payload is none that the guest would remember.
+    var echo = scene.peerTimestamp
+    for length in [0, 1, 0] {
       let probe = scene.peerSegment { $0.payload = Bytes(repeating: 0, count: length) }
+      if length == 1 { echo &+= 100 }
       #expect(scene.judge(probe) == .answer(1))
-      try check(scene, probe)
+      try check(scene, probe, echo: echo)
     }
+  }
+
+  @Test("A byte that has come before is told of as the guest would", arguments: Wire.plain)
+  func duplicateByte(_ wire: SentryScene.Wire) throws {
+    let scene = try SentryScene(wire)
+    scene.establish(options: [4, 2])
+    let probe = scene.peerSegment { $0.payload = [0] }
+    #expect(scene.judge(probe) == .answer(1))
+    let answer = try #require(scene.answers.first)
+    #expect(defect(in: answer) == nil)
+    let byte = scene.guestAcknowledgement &- 1
+    #expect(Bytes(answer.suffix(12)) == [1, 1, 5, 10] + be32(byte) + be32(byte &+ 1))
+    #expect(scene.judge(scene.peerSegment()) == .answer(1))
+    #expect(try #require(scene.answers.first).count == answer.count - 12)
+  }
+
+  @Test("Segments that only the guest knows to answer wake", arguments: Wire.plain)
+  func guestOnly(_ wire: SentryScene.Wire) throws {
+    let scene = try SentryScene(wire)
+    scene.establish()
+    let nothing = scene.peerSegment {
+      $0.sourcePort = 50_000
+      $0.flags = []
+    }
+    #expect(scene.judge(nothing).wakes(.unknownFlow))
+    #expect(scene.judge(scene.peerSegment { $0.flags = [] }) == .ignore(.malformed))
+    let old = scene.peerSegment {
+      $0.sequence = scene.guestAcknowledgement
+      if $0.timestamps != nil { $0.timestamps?.0 = scene.peerTimestamp &- 1 }
+    }
+    #expect(scene.judge(old).wakes(.timestamps))
+    var congested = scene.peerSegment()
+    if wire.isIPv6 {
+      congested[15] |= 0x30
+    } else {
+      congested[15] |= 3
+      congested.replaceSubrange(24..<26, with: [0, 0])
+      congested.replaceSubrange(24..<26, with: be16(slowChecksum(Bytes(congested[14..<34]))))
+    }
+    #expect(scene.judge(congested).wakes(.unexpectedSegment))
   }
 
   @Test(
@@ -79,11 +122,14 @@ struct SentryTCPTests {
     let scene = try SentryScene(wire)
     scene.establish()
     for back in [0, 1, 20] as [UInt32] {
+      // Whether an older one is challenged, only the guest knows (RFC 5961, 5.2).
       let frame = scene.peerSegment {
         $0.sequence = scene.guestAcknowledgement
         $0.acknowledgement = scene.guestSequence &- back
       }
-      #expect(scene.judge(frame) == .ignore(.acknowledgement))
+      let verdict = scene.judge(frame)
+      #expect(
+        back == 0 ? verdict == .ignore(.acknowledgement) : verdict.wakes(.unexpectedSegment))
       #expect(scene.replies.count == 0)
     }
     let beyond = scene.peerSegment {

@@ -33,6 +33,8 @@ struct SentryTableTests {
     cursor.lastSeen = seen
     cursor.finishCopies = 1
     cursor.heldResets = 2
+    cursor.trafficClass = 0x48
+    cursor.flowLabel = 0xf_abcd
     return cursor
   }
 

@@ -41,6 +41,12 @@ public struct Cursor: Hashable, Sendable {
     public static let peerEndKnown = Flags(rawValue: 1 << 6)
     /// `peerTimestamp` is known.
     public static let peerTimestampKnown = Flags(rawValue: 1 << 7)
+    /// The guest's SYN was seen, so that `sackPermitted` says something.
+    public static let openingKnown = Flags(rawValue: 1 << 8)
+    /// Both sides permit selective acknowledgements.
+    public static let sackPermitted = Flags(rawValue: 1 << 9)
+    /// The guest's last segment told of congestion (RFC 3168).
+    public static let congestionEchoed = Flags(rawValue: 1 << 10)
   }
 
   public var key: FlowKey
@@ -57,16 +63,20 @@ public struct Cursor: Hashable, Sendable {
   public var peerAcknowledgement: UInt32 = 0
   /// The sequence number after the last that the peer sent.
   public var peerEnd: UInt32 = 0
-  /// The newest TSval that the peer sent.
+  /// The TSval of the peer that the guest echoes (TS.Recent, RFC 7323, 4.3).
   public var peerTimestamp: UInt32 = 0
   /// The last window that the peer sent, as on the wire.
   public var peerWindow: UInt16 = 0
   /// When a segment of the flow was last seen, in seconds of the monotonic clock.
   public var lastSeen: UInt32 = 0
-  /// Copies of the peer's FIN seen while the VM sleeps.
+  /// Copies of the peer's FIN seen while the VM sleeps; at most 3.
   public var finishCopies: UInt8 = 0
-  /// RSTs held while the VM sleeps.
+  /// RSTs held while the VM sleeps; at most 3.
   public var heldResets: UInt8 = 0
+  /// Type of service or traffic class of the guest's segments, without the congestion bits.
+  public var trafficClass: UInt8 = 0
+  /// Flow label of the guest's IPv6 segments.
+  public var flowLabel: UInt32 = 0
 
   public init(key: FlowKey) {
     self.key = key

@@ -25,16 +25,16 @@ public struct LearnedAddress: Hashable, Sendable {
   public var network: UInt32
   /// When the guest last used it, in seconds of the monotonic clock.
   public var seen: UInt32
-  /// When it was last defended, in seconds of the monotonic clock; 0 for never.
-  var defended: UInt32 = 0
   /// Whether the guest says that it routes for others (the flag of its advertisements).
   var isRouter = false
+  /// Whether the guest answers echo requests to it.
+  var answersEcho = false
 
   var family: UInt8 { address.family }
 }
 
-/// An entry's 32 bytes: address 0 (two u64), network 16, seen 20, defended 24 (u32), evidence 28
-/// (u8: 0 for free), flags 29 (u8: 1 for a router).
+/// An entry's 32 bytes: address 0 (two u64), network 16, seen 20 (u32), evidence 28 (u8: 0 for free),
+/// flags 29 (u8: 1 for a router, 2 if echo requests are answered).
 extension CursorTable {
   /// How many addresses there can be of each family.
   public static let addressesPerFamily = 16
@@ -66,11 +66,12 @@ extension CursorTable {
   func address(at index: Int) -> LearnedAddress? {
     let offset = offset(ofAddress: index)
     guard let evidence = AddressEvidence(rawValue: load(offset + 28)) else { return nil }
+    let flags = load(offset + 29, as: UInt8.self)
     return LearnedAddress(
       address: IPAddress(
         family: index < Self.addressesPerFamily ? 4 : 6, words: (load(offset), load(offset + 8))),
       evidence: evidence, network: load(offset + 16), seen: load(offset + 20),
-      defended: load(offset + 24), isRouter: load(offset + 29, as: UInt8.self) & 1 != 0)
+      isRouter: flags & 1 != 0, answersEcho: flags & 2 != 0)
   }
 
   /// The place of an address that the guest is known by.
@@ -140,9 +141,12 @@ extension CursorTable {
     }
   }
 
-  /// Remembers when an address was last defended, in seconds of the monotonic clock.
-  func setDefended(_ now: UInt32, at index: Int) {
-    store(max(now, 1), offset(ofAddress: index) + 24)
+  /// Remembers whether the guest answers echo requests to an address.
+  func setAnswersEcho(_ answers: Bool, at index: Int) {
+    let offset = offset(ofAddress: index) + 29
+    let flags = load(offset, as: UInt8.self)
+    let changed = answers ? flags | 2 : flags & ~2
+    if changed != flags { store(changed, offset) }
   }
 
   /// A free place, or that of an address that is worth less than a new one with this evidence: an
@@ -178,8 +182,7 @@ extension CursorTable {
     store(low, offset + 8)
     store(entry.network, offset + 16)
     store(entry.seen, offset + 20)
-    store(entry.defended, offset + 24)
-    store(UInt8(entry.isRouter ? 1 : 0), offset + 29)
+    store(UInt8((entry.isRouter ? 1 : 0) | (entry.answersEcho ? 2 : 0)), offset + 29)
     fence()
     store(entry.evidence.rawValue, offset + 28)
   }

@@ -39,6 +39,16 @@ extension CursorTable {
     return groups
   }
 
+  /// Whether the guest has joined a group, the solicited-node groups of its addresses included.
+  func isMember(of group: IPv6Address) -> Bool {
+    for index in Self.addressesPerFamily..<Self.addressCount {
+      if case .v6(let address) = address(at: index)?.address, address.solicitedNode == group {
+        return true
+      }
+    }
+    return (0..<Self.groupsPerFamily).contains { ipv6Group(at: $0) == group }
+  }
+
   func join(_ group: IPv4Address) {
     guard group.isMulticast, group != .allHosts else { return }
     var free: Int?

@@ -14,10 +14,13 @@ import Synchronization
 ///     0     u64  magic            8    u32  version        12  u32  bytes per slot
 ///     16    u32  slots            20   u32  header bytes   24  u64  seed of the hash
 ///     32    u64  generation       40   u8   phase          41  u8   TTL   42  u8  hop limit
+///     43    u8   habits of the guest's answers
 ///     48    u64  the guest's MAC  56   u64  the last foreign MAC
 ///     64    u32  last frame from the guest, seconds        68  u32  last foreign MAC seen, seconds
 ///     72    u32  last time that an address found no room   80  u64  flows replaced
-///     88    u64  one bit per region of slots that was ever used
+///     88    u64  the IPv4 gateway's MAC                    96   u64  the IPv6 gateway's MAC
+///     104   u32  until when an IGMPv1 querier counts, seconds; 108 IGMPv2, 112 MLDv1
+///     120   u64  one bit per region of slots that was ever used
 ///     128   32 addresses of 32 bytes, first 16 IPv4, then 16 IPv6
 ///     1152  32 IPv4 groups of 4 bytes        1280  32 IPv6 groups of 16 bytes
 ///     1792  64 closed UDP ports of 8 bytes
@@ -253,7 +256,7 @@ public struct CursorTable {
     nonmutating set { store(newValue, Self.regionsOffset) }
   }
 
-  static let regionsOffset = 88
+  static let regionsOffset = 120
 
   /// Slots that one bit stands for.
   private var regionSlots: Int { max(capacity / 64, Self.bucketSlots) }

@@ -25,7 +25,10 @@ extension Learner {
       // Until the peer is heard: what came before this segment was probably acknowledged, and
       // `newFlow` stands against sleep for a while.
       cursor.peerAcknowledgement = segment.sequence
-      if segment.flags.contains(.syn) { cursor.flags.insert(.handshake) }
+      if segment.flags.contains(.syn) {
+        cursor.flags.formUnion([.handshake, .openingKnown])
+        if segment.permitsSACK { cursor.flags.insert(.sackPermitted) }
+      }
     } else {
       cursor.flags.remove(.handshake)
       if segment.end.isAfter(cursor.guestSequence) { cursor.guestSequence = segment.end }
@@ -43,10 +46,22 @@ extension Learner {
         cursor.guestTimestamp = timestamps.value
       }
       cursor.flags.insert(.timestamps)
+      if segment.flags.contains(.ack) {
+        cursor.flags.insert(.peerTimestampKnown)
+        cursor.peerTimestamp = timestamps.echo
+      }
     } else {
       cursor.flags.remove(.timestamps)
     }
     if segment.flags.contains(.fin) { cursor.flags.insert(.guestFinished) }
+    // Data may say "capable of congestion notification" (RFC 3168); acknowledgements do not.
+    cursor.trafficClass = packet.trafficClass & 0xfc
+    cursor.flowLabel = packet.flowLabel
+    if segment.flags.contains(.ece), !segment.flags.contains(.syn) {
+      cursor.flags.insert(.congestionEchoed)
+    } else {
+      cursor.flags.remove(.congestionEchoed)
+    }
     cursor.lastSeen = now
     if cursor.isOver || segment.isSigned {
       // Nobody can speak for a side that signs its segments.
@@ -107,12 +122,11 @@ extension Learner {
       cursor.flags.insert(.peerEndKnown)
       cursor.peerEnd = segment.end
     }
-    if let timestamps = segment.timestamps,
-      !cursor.flags.contains(.peerTimestampKnown)
-        || timestamps.value.isAfter(cursor.peerTimestamp)
-    {
-      cursor.flags.insert(.peerTimestampKnown)
-      cursor.peerTimestamp = timestamps.value
+    if segment.flags.contains(.syn), !segment.permitsSACK {
+      cursor.flags.remove(.sackPermitted)
+    }
+    if let timestamps = segment.timestamps, expected.map({ segment.covers($0) }) ?? true {
+      cursor.noteTimestamp(timestamps)
     }
     if segment.flags.contains(.fin) { cursor.flags.insert(.peerFinished) }
     cursor.lastSeen = now
@@ -125,7 +139,25 @@ extension Learner {
   }
 }
 
+extension TCPSegment {
+  /// Whether the guest remembers the timestamp of this segment, given what it expects next: it begins
+  /// there or before, and does not end before (RFC 7323, 4.3). So a keepalive without payload does not
+  /// count.
+  func covers(_ expected: UInt32) -> Bool {
+    !sequence.isAfter(expected) && !end.isBefore(expected)
+  }
+}
+
 extension Cursor {
+  /// Takes the timestamp of a segment of the peer's that the guest takes.
+  mutating func noteTimestamp(_ timestamps: TCPTimestamps) {
+    guard !flags.contains(.peerTimestampKnown) || timestamps.value.isAfter(peerTimestamp) else {
+      return
+    }
+    flags.insert(.peerTimestampKnown)
+    peerTimestamp = timestamps.value
+  }
+
   /// After this many seconds of silence the guest has given up what it was retransmitting: it waits
   /// at most 120 seconds between two attempts (Linux's TCP_RTO_MAX).
   private static let retransmissionLimit: UInt32 = 150

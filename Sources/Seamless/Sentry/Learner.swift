@@ -18,6 +18,9 @@ public struct Learner {
   var openings = OpenedConnections()
   /// What does not wake the VM asleep is no use of it awake.
   public var rules = RuleTable()
+  private var echoRequests = UnansweredQuestions()
+  /// The place of the address that a neighbour has just solicited the guest alone for.
+  private var solicitedAlone: Int?
 
   /// Bytes from a frame's beginning that suffice to learn from it; longer captures are not needed.
   public static let sufficientCapture = 512
@@ -100,9 +103,13 @@ public struct Learner {
     case .ip(let ip):
       if ip.isFragment, ip.protocolNumber == IPProtocol.tcp { invalidate(at: now) }
       let index = table.learn(ip.source, .seen, network: network, at: seconds)
+      if !isGroup, !ip.destination.isMulticast, !ip.source.isNear(ip.destination) {
+        table.setGateway(header.destination, for: ip.source)
+      }
       switch ip.transport {
       case .tcp(let segment):
         learnHopLimit(of: ip)
+        table.setHabit(.dividesSegments, !ip.mayNotBeFragmented)
         if let index { expected = learnFromGuest(segment, ip, index, seconds) }
       case .udp(let datagram):
         if let index {
@@ -111,9 +118,16 @@ public struct Learner {
         }
       case .icmp(let message):
         learnHopLimit(of: ip)
+        if message.type == ICMPMessage.echoReply {
+          learnEchoReply(index)
+          table.setHabit(.keepsEchoesWhole, ip.mayNotBeFragmented)
+        }
         learnClosedPort(message, ip, index, frame, seconds)
       case .icmpv6(let message):
-        if message.type == ICMPMessage.echoReplyV6 { learnHopLimit(of: ip) }
+        if message.type == ICMPMessage.echoReplyV6 {
+          learnHopLimit(of: ip)
+          learnEchoReply(index)
+        }
         learnClosedPort(message, ip, index, frame, seconds)
         learn(message, ip, frame, network, seconds)
       case .igmp(let message):
@@ -133,6 +147,12 @@ public struct Learner {
     return ruled(
       Activity(packet, isGroup: isGroup, remotePort: { $0.destination }, expected: expected),
       packet, isFromGuest: true)
+  }
+
+  private mutating func learnEchoReply(_ index: Int?) {
+    guard let index else { return }
+    table.setAnswersEcho(true, at: index)
+    echoRequests.settle(index)
   }
 
   private func learnHopLimit(of packet: IPPacket) {
@@ -167,6 +187,11 @@ public struct Learner {
           if linkLayer == nil || linkLayer == table.guest {
             prove(.v6(target), network, isRouter: flags.contains(.router), now)
           }
+          if let index = solicitedAlone, index == table.index(of: .v6(target)) {
+            table.setHabit(.tellsMAC, linkLayer != nil)
+            table.setHabit(.overrides, flags.contains(.override))
+          }
+          solicitedAlone = nil
         case (.routerSolicitation, _), (.routerAdvertisement, _), (.redirect, _):
           break
         }
@@ -223,9 +248,20 @@ public struct Learner {
       switch ip.transport {
       case .tcp(let segment):
         expected = learnToGuest(segment, ip, seconds)
+      case .icmp(let message):
+        if message.type == ICMPMessage.echoRequest { noteEchoRequest(ip, header, seconds) }
+      case .igmp(.query(let version, _, _)):
+        _ = table.igmpVersion(afterQueryOf: version, at: seconds)
       case .icmpv6(let message):
+        if message.type == ICMPMessage.echoRequestV6 { noteEchoRequest(ip, header, seconds) }
+        if case .query(let version, _, _) = try? MLDMessage(
+          parsing: message, of: ip, in: frame)
+        {
+          _ = table.mldVersion(afterQueryOf: version, at: seconds)
+        }
         switch try? NeighbourDiscovery(parsing: message, of: ip, in: frame) {
         case .solicitation(let target, _):
+          solicitedAlone = header.destination.isGroup ? nil : table.index(of: .v6(target))
           ask(.v6(target), seconds)
         case .advertisement(let target, _, let linkLayer):
           if let linkLayer, linkLayer != table.guest, let index = table.index(of: .v6(target)) {
@@ -253,6 +289,17 @@ public struct Learner {
       !rules.countsAsUse(ip, isFromGuest: isFromGuest)
     else { return activity }
     return .ruledOut
+  }
+
+  /// Counts echo requests that the guest leaves unanswered: it does not answer any.
+  private mutating func noteEchoRequest(
+    _ packet: IPPacket, _ header: EthernetHeader, _ now: UInt32
+  ) {
+    guard !header.destination.isGroup, let index = table.index(of: packet.destination),
+      echoRequests.ask(index, at: now)
+    else { return }
+    table.setAnswersEcho(false, at: index)
+    echoRequests.settle(index)
   }
 
   /// Counts questions about an address that the guest leaves unanswered: it has given it up.

@@ -2,25 +2,16 @@ import Frames
 
 /// ARP, neighbour discovery and group membership: what a host says to its own link.
 extension Sentry {
-  /// The least time between two defences of an address, in seconds (RFC 5227, DEFEND_INTERVAL).
-  private static let defendInterval: UInt32 = 10
-
   mutating func verdict(
     for arp: ARPPacket, _ header: EthernetHeader, _ now: UInt64, _ replies: inout FrameBuffer
   ) -> Verdict {
     guard arp.senderMAC != table.guest else { return .ignore(.loop) }
-    guard !arp.senderMAC.isGroup, arp.senderMAC != .zero else { return .ignore(.malformed) }
     let network = header.tags.network
     if let index = table.index(of: .v4(arp.sender)), let local = table.address(at: index),
-      local.evidence == .proven, local.network == network
+      local.network == network
     {
-      guard mayDefend(local, index, now) else { return .ignore(.defendedAlready) }
-      replies.appendARP(
-        ARPPacket(
-          operation: .request, senderMAC: table.guest, sender: arp.sender, targetMAC: .zero,
-          target: arp.sender),
-        link: link(answering: header, to: .broadcast))
-      return .answer(1)
+      // Some hosts defend their addresses (RFC 5227), Linux's kernel does not.
+      return doubt(.addressConflict, nil, now)
     }
     guard arp.operation == .request else { return .ignore(.neighbour) }
     let isGroup = header.destination.isGroup
@@ -30,6 +21,11 @@ extension Sentry {
       return isGroup ? .ignore(.otherTarget) : doubt(.unknownAddress, nil, now)
     }
     guard local.evidence == .proven else { return doubt(.unprovenAddress, nil, now) }
+    // Whether others get an answer depends on how strictly the guest looks at where they come from.
+    guard !arp.senderMAC.isGroup, arp.senderMAC != .zero,
+      arp.sender == .unspecified
+        || arp.sender.canBeOwned && arp.sender.rawValue >> 24 == arp.target.rawValue >> 24
+    else { return doubt(.unknownAddress, nil, now) }
     replies.appendARP(
       ARPPacket(
         operation: .reply, senderMAC: table.guest, sender: arp.target, targetMAC: arp.senderMAC,
@@ -38,25 +34,22 @@ extension Sentry {
     return .answer(1)
   }
 
-  /// Whether an address may be defended now, which then counts as done.
-  private func mayDefend(_ local: LearnedAddress, _ index: Int, _ now: UInt64) -> Bool {
-    let seconds = monotonicSeconds(now)
-    guard local.defended == 0 || seconds &- local.defended >= Self.defendInterval else {
-      return false
-    }
-    table.setDefended(seconds, at: index)
-    return true
-  }
-
   /// An IP packet to a group or to everybody.
   mutating func groupVerdict(
     for packet: IPPacket, _ header: EthernetHeader, _ frame: UnsafeRawBufferPointer,
     _ now: UInt64, _ replies: inout FrameBuffer
   ) throws(FrameError) -> Verdict {
     switch packet.transport {
-    case .igmp(.query(let version, let group)):
-      return igmpVerdict(version, group, header, &replies)
+    case .igmp(.query(let version, let group, let sources)):
+      guard !packet.isFragment, isForGuest(packet.destination, header) else {
+        return .ignore(.group)
+      }
+      guard sources == 0, packet.source.canBeOwned, table.index(of: packet.source) == nil else {
+        return doubt(.unexpectedQuery, nil, now)
+      }
+      return igmpVerdict(version, group, header, now, &replies)
     case .icmpv6(let message):
+      guard isForGuest(packet.destination, header) else { return .ignore(.group) }
       return try linkVerdict(for: message, packet, header, frame, now, &replies)
         ?? .ignore(.group)
     default:
@@ -64,9 +57,30 @@ extension Sentry {
     }
   }
 
-  private func igmpVerdict(
-    _ version: Int, _ group: IPv4Address, _ header: EthernetHeader, _ replies: inout FrameBuffer
+  /// Whether the guest takes a packet to a group that came in a frame to a group: it is a member, and
+  /// the frame is to everybody or to those who are members.
+  private func isForGuest(_ destination: IPAddress, _ header: EthernetHeader) -> Bool {
+    switch destination {
+    case .v4(let group):
+      let isMember = group == .allHosts || table.ipv4Groups.contains(group)
+      return isMember
+        && (header.destination == .broadcast || header.destination == group.multicastMAC)
+    case .v6(let group):
+      guard header.destination == .broadcast || header.destination == group.multicastMAC else {
+        return false
+      }
+      return group == .allNodes || table.isMember(of: group)
+    }
+  }
+
+  private mutating func igmpVerdict(
+    _ queryVersion: Int, _ group: IPv4Address, _ header: EthernetHeader, _ now: UInt64,
+    _ replies: inout FrameBuffer
   ) -> Verdict {
+    let seconds = monotonicSeconds(now)
+    let version = table.igmpVersion(afterQueryOf: queryVersion, at: seconds)
+    // A later version's query, heard by one who speaks the first, is a general one.
+    let group = version == 1 ? .unspecified : group
     var groups = table.ipv4Groups
     if group != .unspecified { groups.removeAll { $0 != group } }
     guard !groups.isEmpty else { return .ignore(.group) }
@@ -78,7 +92,8 @@ extension Sentry {
       break
     }
     replies.appendIGMPReports(
-      groups, version: version, from: source, mac: table.guest, tags: header.tags)
+      groups, version: version, from: source, mac: table.guest,
+      tags: header.tags.withoutPriority)
     return .answer(1)
   }
 
@@ -98,11 +113,14 @@ extension Sentry {
       }
     }
     switch try MLDMessage(parsing: message, of: packet, in: frame) {
-    case .query(let version, let group):
+    case .query(let version, let group, let sources):
       guard case .v6(let source) = packet.source, source.isLinkLocal else {
         return .ignore(.malformed)
       }
-      return mldVerdict(version, group, header, &replies)
+      guard sources == 0, header.destination.isGroup, table.index(of: packet.source) == nil else {
+        return doubt(.unexpectedQuery, nil, now)
+      }
+      return mldVerdict(version, group, header, now, &replies)
     case .report, .done, .reportV2:
       return .ignore(.group)
     case nil:
@@ -117,10 +135,13 @@ extension Sentry {
     guard let index = table.index(of: .v6(target)), let local = table.address(at: index),
       local.network == header.tags.network
     else {
-      return header.destination.isGroup
+      // A member of an address's own group probably has the address.
+      return header.destination.isGroup && !table.isMember(of: target.solicitedNode)
         ? .ignore(.otherTarget) : doubt(.unknownAddress, nil, now)
     }
-    guard local.evidence == .proven else { return doubt(.unprovenAddress, nil, now) }
+    guard local.evidence == .proven, !packet.hasOptions else {
+      return doubt(.unprovenAddress, nil, now)
+    }
     guard case .v6(let asker) = packet.source else { return .ignore(.malformed) }
     var flags: NeighbourDiscovery.Flags = local.isRouter ? [.router, .override] : [.override]
     if asker == .unspecified {
@@ -130,14 +151,20 @@ extension Sentry {
         link: link(answering: header, to: IPv6Address.allNodes.multicastMAC), to: .allNodes)
       return .answer(1)
     }
-    let mac = linkLayer ?? header.source
-    guard asker.canBeOwned, asker != target, !mac.isGroup, mac != table.guest else {
+    guard asker.canBeOwned, table.index(of: packet.source) == nil else {
       return .ignore(.malformed)
     }
+    let isAlone = !header.destination.isGroup
+    let mac = linkLayer ?? header.source
+    // Who does not say its MAC is answered only if the guest knows it.
+    guard !mac.isGroup, mac != .zero, mac != table.guest, linkLayer != nil || isAlone else {
+      return doubt(.unknownAddress, nil, now)
+    }
     flags.insert(.solicited)
+    if isAlone, !table.habits.contains(.overrides) { flags.remove(.override) }
     replies.appendNeighbourAdvertisement(
-      target: target, at: table.guest, flags: flags, link: link(answering: header, to: mac),
-      to: asker)
+      target: target, at: isAlone && !table.habits.contains(.tellsMAC) ? nil : table.guest,
+      flags: flags, link: link(answering: header, to: mac), to: asker)
     return .answer(1)
   }
 
@@ -147,30 +174,29 @@ extension Sentry {
   ) -> Verdict {
     guard (linkLayer ?? header.source) != table.guest,
       let index = table.index(of: .v6(target)), let local = table.address(at: index),
-      local.evidence == .proven, local.network == header.tags.network
+      local.network == header.tags.network
     else { return .ignore(.neighbour) }
-    guard mayDefend(local, index, now) else { return .ignore(.defendedAlready) }
-    replies.appendNeighbourAdvertisement(
-      target: target, at: table.guest, flags: local.isRouter ? [.router, .override] : [.override],
-      link: link(answering: header, to: IPv6Address.allNodes.multicastMAC), to: .allNodes)
-    return .answer(1)
+    return doubt(.addressConflict, nil, now)
   }
 
-  private func mldVerdict(
-    _ version: Int, _ group: IPv6Address, _ header: EthernetHeader, _ replies: inout FrameBuffer
+  private mutating func mldVerdict(
+    _ queryVersion: Int, _ group: IPv6Address, _ header: EthernetHeader, _ now: UInt64,
+    _ replies: inout FrameBuffer
   ) -> Verdict {
+    let version = table.mldVersion(afterQueryOf: queryVersion, at: monotonicSeconds(now))
     var groups = table.ipv6Groups
     if group != .unspecified { groups.removeAll { $0 != group } }
     guard !groups.isEmpty else { return .ignore(.group) }
-    var source = IPv6Address.unspecified
+    var source: IPv6Address?
     for local in table.addresses
     where local.evidence == .proven && local.network == header.tags.network {
       guard case .v6(let address) = local.address, address.isLinkLocal else { continue }
       source = address
       break
     }
+    guard let source else { return doubt(.unprovenAddress, nil, now) }
     replies.appendMLDReports(
-      groups, version: version, from: source, mac: table.guest, tags: header.tags)
+      groups, version: version, from: source, mac: table.guest, tags: header.tags.withoutPriority)
     return .answer(1)
   }
 }

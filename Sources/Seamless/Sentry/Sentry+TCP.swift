@@ -22,63 +22,67 @@ extension Sentry {
       return segment.flags.contains(.ack)
         ? doubt(cursor == nil ? .unknownFlow : .unexpectedSegment, flow, now) : .wake(.syn, flow)
     }
-    guard segment.flags.contains(.ack) else { return .ignore(.malformed) }
     guard let cursor, cursor.flags.contains(.guestKnown) else {
       return doubt(.unknownFlow, flow, now)
     }
+    guard segment.flags.contains(.ack) else { return .ignore(.malformed) }
 
     let position = SegmentPosition(
       sequence: segment.sequence, payloadLength: segment.payloadLength,
       expected: cursor.guestAcknowledgement)
     if position == .fresh { return .wake(.payload, flow) }
     if segment.flags.contains(.fin) { return finishVerdict(segment, cursor, flow, now) }
+    // An older ACK may get a challenge (RFC 5961, 5.2), and so does any that is beyond.
     guard segment.flags.isDisjoint(with: .urg), !segment.isSigned, isProven,
-      !cursor.flags.contains(.handshake), cursor.isAcknowledgedByPeer
+      cursor.flags.isDisjoint(with: [.handshake, .congestionEchoed]), cursor.isAcknowledgedByPeer,
+      position == .edge || position == .probe, segment.acknowledgement == cursor.guestSequence,
+      // A byte that has come before is told of, if both sides understand that (RFC 2883).
+      segment.payloadLength == 0 || cursor.flags.contains(.openingKnown),
+      packet.trafficClass & 3 != 3
     else { return doubt(.unexpectedSegment, flow, now) }
+    guard Self.fits(segment.timestamps, cursor) else { return doubt(.timestamps, flow, now) }
 
-    switch position {
-    case .edge:
-      return segment.acknowledgement.isAfter(cursor.guestSequence)
-        ? doubt(.unexpectedSegment, flow, now) : .ignore(.acknowledgement)
-    case .probe:
-      guard segment.acknowledgement == cursor.guestSequence else {
-        return doubt(.unexpectedSegment, flow, now)
-      }
-      guard Self.fits(segment.timestamps, cursor) else { return doubt(.timestamps, flow, now) }
-      answer(segment, packet, cursor, header, now, &replies)
-      return .answer(1)
-    case .old, .ahead, .fresh:
-      return doubt(.unexpectedSegment, flow, now)
+    var seen = cursor
+    if let timestamps = segment.timestamps, segment.covers(cursor.guestAcknowledgement) {
+      seen.noteTimestamp(timestamps)
     }
+    if position == .probe {
+      answer(segment, packet, seen, header, &replies)
+      seen.lastSeen = monotonicSeconds(now)
+    }
+    if seen != cursor { table.update(seen) }
+    return position == .probe ? .answer(1) : .ignore(.acknowledgement)
   }
 
-  /// Restates the cursor. The timestamp is the guest's last, never a newer one: the guest's own
+  /// Restates the cursor, echo of the peer's timestamp included. The timestamp is the guest's last, never a newer one: the guest's own
   /// next segment would be older than it, and the peer would drop that (RFC 7323, 5.3).
-  private func answer(
+  private mutating func answer(
     _ probe: TCPSegment, _ packet: IPPacket, _ cursor: Cursor, _ header: EthernetHeader,
-    _ now: UInt64, _ replies: inout FrameBuffer
+    _ replies: inout FrameBuffer
   ) {
+    var route = route(answering: packet)
+    route.trafficClass = cursor.trafficClass
+    route.flowLabel = cursor.flowLabel
+    if table.habits.contains(.dividesSegments) { route.identification = nextIdentification() }
+    let isByte = probe.payloadLength == 1 && cursor.flags.contains(.sackPermitted)
     replies.appendTCP(
       TCPAcknowledgement(
         sourcePort: probe.destinationPort, destinationPort: probe.sourcePort,
         sequence: cursor.guestSequence, acknowledgement: cursor.guestAcknowledgement,
         window: cursor.guestWindow,
-        timestamps: probe.timestamps.map {
-          TCPTimestamps(value: cursor.guestTimestamp, echo: $0.value)
-        }),
-      link: link(answering: header), route: route(answering: packet))
-    var seen = cursor
-    seen.lastSeen = monotonicSeconds(now)
-    if seen != cursor { table.update(seen) }
+        timestamps: probe.timestamps.map { _ in
+          TCPTimestamps(value: cursor.guestTimestamp, echo: cursor.peerTimestamp)
+        },
+        duplicate: isByte ? probe.sequence : nil),
+      link: link(answering: header), route: route)
   }
 
-  /// Whether a probe has the timestamps that its flow must have: none in a flow without; otherwise
+  /// Whether a segment has the timestamps that its flow must have: none in a flow without; otherwise
   /// not older than the peer's last, and no echo of what the guest has not sent.
   private static func fits(_ timestamps: TCPTimestamps?, _ cursor: Cursor) -> Bool {
     guard let timestamps else { return !cursor.flags.contains(.timestamps) }
-    return cursor.flags.contains(.timestamps)
-      && !(cursor.flags.contains(.peerTimestampKnown)
-        && timestamps.value.isBefore(cursor.peerTimestamp))
+    return cursor.flags.isSuperset(of: [.timestamps, .peerTimestampKnown])
+      && !timestamps.value.isBefore(cursor.peerTimestamp)
       && !timestamps.echo.isAfter(cursor.guestTimestamp)
   }
 

@@ -21,6 +21,8 @@ public struct Sentry {
   var demands: [DeferredDemand?] = []
   /// How many ICMP errors there may be, which is Linux's own default: 6 at once, then one in a second.
   var unreachables: TokenBucket
+  /// Identifies answers that routers may divide.
+  private var identification = UInt16.random(in: 0 ... .max)
 
   static let second: UInt64 = 1_000_000_000
 
@@ -80,15 +82,27 @@ public struct Sentry {
       switch error.code {
       case .checksum:
         return .ignore(.badChecksum)
-      case .tcpOptions where !isGroup, .extensionHeaders where !isGroup:
+      // Some of these get an ICMP message that tells what is wrong.
+      case .tcpOptions where !isGroup, .extensionHeaders where !isGroup, .options where !isGroup:
         return doubt(.options, nil, now)
       default:
         return .ignore(.malformed)
       }
     }
+    guard case .answer = verdict else { return verdict }
+    if header.tags != .none, header.tags.network == 0 {
+      // Whether a frame with nothing but a priority reaches the guest depends on its drivers.
+      replies.removeAll(from: before)
+      return doubt(.vlan, nil, now)
+    }
     // One query may be answered by several reports.
-    if case .answer = verdict { return .answer(replies.count - before) }
-    return verdict
+    return .answer(replies.count - before)
+  }
+
+  /// For an answer that routers may divide.
+  mutating func nextIdentification() -> UInt16 {
+    identification &+= 1
+    return identification
   }
 
   /// A closed port and a rule may save the VM from being woken. Nothing else is changed by them.
@@ -128,7 +142,8 @@ public struct Sentry {
   /// The way back to whoever sent a frame.
   func link(answering header: EthernetHeader, to destination: MACAddress? = nil) -> Link {
     Link(
-      destination: destination ?? header.source, source: table.guest, tags: header.tags)
+      destination: destination ?? header.source, source: table.guest,
+      tags: header.tags.withoutPriority)
   }
 
   /// An IP packet to the guest's MAC.
@@ -142,7 +157,7 @@ public struct Sentry {
     {
       return verdict
     }
-    guard packet.source.canBeOwned, packet.source != packet.destination else {
+    guard packet.source.canBeOwned, table.index(of: packet.source) == nil else {
       return .ignore(.malformed)
     }
     guard let index = table.index(of: packet.destination),
@@ -161,14 +176,13 @@ public struct Sentry {
       return table.isClosed(datagram.destinationPort, localIndex: index)
         ? .ignore(.closedPort) : .wake(.udp, flow)
     case .icmp(let message):
-      guard message.type == ICMPMessage.echoRequest, message.code == 0 else {
-        return .ignore(.icmp)
+      guard message.type == ICMPMessage.echoRequest else {
+        return message.type == ICMPMessage.timestampRequest
+          ? doubt(.icmp, flow, now) : .ignore(.icmp)
       }
       return echoVerdict(for: message, packet, local, header, frame, now, &replies)
     case .icmpv6(let message):
-      guard message.type == ICMPMessage.echoRequestV6, message.code == 0 else {
-        return .ignore(.icmp)
-      }
+      guard message.type == ICMPMessage.echoRequestV6 else { return .ignore(.icmp) }
       return echoVerdict(for: message, packet, local, header, frame, now, &replies)
     case .igmp, .fragment, .other:
       return .wake(.unknownProtocol, flow)
@@ -184,8 +198,21 @@ public struct Sentry {
       return doubt(.unprovenAddress, FlowDescription(packet), now)
     }
     guard packet.totalLength <= mtu else { return .wake(.oversized, FlowDescription(packet)) }
+    // Whether the guest answers is known only if it has, and whether it has a way back to a stranger
+    // only if it has used it.
+    let hasWay =
+      local.address.isNear(packet.source)
+      ? !packet.source.mayNameNetwork : table.gateway(for: packet.source) == header.source
+    guard local.answersEcho, hasWay, message.code == 0 else {
+      return doubt(.icmp, FlowDescription(packet), now)
+    }
+    var route = route(answering: packet)
+    route.trafficClass = packet.trafficClass
+    if case .v4 = packet.source, !table.habits.contains(.keepsEchoesWhole) {
+      route.identification = nextIdentification()
+    }
     replies.appendEchoReply(
-      to: message, in: frame, link: link(answering: header), route: route(answering: packet))
+      to: message, in: frame, link: link(answering: header), route: route)
     return .answer(1)
   }
 

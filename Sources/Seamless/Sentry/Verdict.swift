@@ -41,6 +41,13 @@ public enum WakeReason: String, CaseIterable, Hashable, Sendable {
   case vlan
   /// Another protocol than TCP, UDP and ICMP.
   case unknownProtocol
+  /// An ICMP message that some guests answer, or an echo request of which it is not known whether and
+  /// which way the guest answers it.
+  case icmp
+  /// A membership query that asks for more than membership.
+  case unexpectedQuery
+  /// Another machine claims the guest's address.
+  case addressConflict
 }
 
 /// Why a frame is kept for the guest. The raw values are stable.
@@ -76,12 +83,10 @@ public enum IgnoreReason: String, CaseIterable, Hashable, Sendable {
   case closedPort
   /// A rule says so.
   case rule
-  /// ICMP that is no echo request.
+  /// ICMP that no guest answers.
   case icmp
   /// An answer to somebody's question about an address, or news of a router.
   case neighbour
-  /// The address was defended less than ten seconds ago.
-  case defendedAlready
   /// It would wake the VM, as others of doubtful origin did just before.
   case wakeLimit
 }

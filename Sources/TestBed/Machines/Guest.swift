@@ -29,7 +29,8 @@ public struct Guest: Sendable {
     kernelArguments = template.kernelArguments
   }
 
-  /// Waits until sshd, nginx and the echo service answer.
+  /// Waits until sshd, nginx and the echo service answer, and echo requests too: the sentry answers those
+  /// only for a guest that it has seen do so.
   public func waitUntilUp(from client: LabClient, within deadline: Duration = .seconds(60))
     async throws
   {
@@ -37,6 +38,12 @@ public struct Guest: Sendable {
       try await eventually("port \(port) of \(name) to answer", within: deadline) {
         let up = try await client.canConnect(to: addresses.ipv4, port: port)
         return up ? () : nil
+      }
+    }
+    for address in addresses.both {
+      let pinger = Pinger(from: client, to: address)
+      try await eventually("\(name) to answer echo requests to \(address)", within: deadline) {
+        try await pinger.ping() != nil ? () : nil
       }
     }
   }
