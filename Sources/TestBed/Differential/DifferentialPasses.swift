@@ -100,7 +100,7 @@ extension DifferentialWire {
       if some.endIndex == frames.count {
         received += try receive(within: .milliseconds(100)) { _ in false }
       }
-      guard received.map(\.withoutPriorityTag) != expected.map(\.withoutPriorityTag) else {
+      guard received.map(\.withoutChance) != expected.map(\.withoutChance) else {
         continue
       }
       let place = zip(received, expected).enumerated().first { $0.element.0 != $0.element.1 }
@@ -182,10 +182,16 @@ extension DifferentialWire {
 }
 
 extension [UInt8] {
-  /// The kernel does not say which of the two protocols the tag that it took out was of.
-  fileprivate var withoutPriorityTag: Bytes {
+  /// Without what two runs of the same logic may do differently: the identification of an IPv4 packet.
+  /// And the kernel does not say which of the two protocols the tag that it took out was of.
+  fileprivate var withoutChance: Bytes {
     var copy = self
     if copy.number(12, 2) == 0x88a8 { copy.put(be16(0x8100), at: 12) }
+    let (type, offset) = AnswerKey.network(of: copy)
+    if type == 0x0800 {
+      copy.put([0, 0], at: offset + 4)
+      copy.put([0, 0], at: offset + 10)
+    }
     return copy
   }
 }

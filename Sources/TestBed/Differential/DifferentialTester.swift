@@ -271,10 +271,11 @@ public struct DifferentialTester: Sendable {
   private func wakeByFrame(_ candidates: [Judged], _ result: inout DifferentialResult)
     async throws -> (frame: DifferentialFrame, answers: [Bytes])?
   {
-    guard let chosen = candidates.last?.frame else {
+    guard !candidates.isEmpty else {
       _ = try await daemon.client.wake(guest.name)
       return nil
     }
+    let chosen = candidates[result.rounds % candidates.count].frame
     result.wakesTried += 1
     let answers = try await onBlockingThread("differential") {
       try wire.discard()
@@ -320,8 +321,15 @@ public struct DifferentialTester: Sendable {
 extension DifferentialFrame {
   /// Whether the guest answers it, awake or just woken, and each time alike.
   fileprivate var showsWhoAnswers: Bool {
-    description.hasPrefix("udp") && description.hasSuffix("of 28") && !description.contains(",  ")
-      && description.contains("port 7777, length 28")
+    let words = description.split(separator: ", ")
+    guard words.count == 2 else { return false }
+    return switch (kind, words[0].split(separator: ": ").last, words[1]) {
+    case ("udp", "port 7777", "length 28 of 28"): true
+    case ("tcp stranger", "port 1", "flags 2"), ("tcp stranger v6", "port 1", "flags 2"): true
+    case ("tcp stranger", "port 4444", "flags 2"), ("tcp stranger v6", "port 4444", "flags 2"): true
+    case ("echo", _, "code 1"), ("echo", _, "code 3"), ("echo v6", _, "code 3"): true
+    default: false
+    }
   }
 }
 
