@@ -10,11 +10,17 @@ public struct SleepReport: Codable, Sendable, Hashable {
   public var residentBytes: UInt64
   /// Guest RAM that this sleep has put into swap.
   public var swapBytes: UInt64
-  /// What the host gained: the released bytes minus what a zram or zswap pool grew by. Negative when
-  /// sleeping cost memory.
+  /// What the host gained: the released bytes of guest and QEMU minus what a zram or zswap pool grew by.
+  /// Negative when sleeping cost memory.
   public var netGainBytes: Int64
   /// Guest RAM that was resident before.
   public var touchedBytes: UInt64
+  /// Memory of QEMU itself, beside the guest's RAM, that is no longer resident. Absent until the VM has
+  /// slept for so long that this is paged out, too.
+  public var qemuReleasedBytes: UInt64?
+  /// What the whole QEMU process still has resident (PSS: pages shared with other processes are divided).
+  /// Absent as long as ``qemuReleasedBytes``.
+  public var processResidentBytes: UInt64?
   /// From the first step to asleep.
   public var durationSeconds: Double
   /// What answers for the VM's addresses: `sentry`.
@@ -23,7 +29,8 @@ public struct SleepReport: Codable, Sendable, Hashable {
   /// A report from its parts.
   public init(
     since: Date, releasedBytes: UInt64, residentBytes: UInt64, swapBytes: UInt64,
-    netGainBytes: Int64, touchedBytes: UInt64, durationSeconds: Double, proxy: String = "sentry"
+    netGainBytes: Int64, touchedBytes: UInt64, qemuReleasedBytes: UInt64? = nil,
+    processResidentBytes: UInt64? = nil, durationSeconds: Double, proxy: String = "sentry"
   ) {
     self.since = since
     self.releasedBytes = releasedBytes
@@ -31,6 +38,8 @@ public struct SleepReport: Codable, Sendable, Hashable {
     self.swapBytes = swapBytes
     self.netGainBytes = netGainBytes
     self.touchedBytes = touchedBytes
+    self.qemuReleasedBytes = qemuReleasedBytes
+    self.processResidentBytes = processResidentBytes
     self.durationSeconds = durationSeconds
     self.proxy = proxy
   }
@@ -54,7 +63,7 @@ public struct WakeReport: Codable, Sendable, Hashable {
   public var totalSeconds: Double
   /// Whether the guest's wall clock was set to the right time.
   public var clockStepped: Bool
-  /// Guest RAM that was read back ahead of its use.
+  /// Memory of guest and QEMU that was read back ahead of its use.
   public var prefetchedBytes: UInt64
 
   /// A report from its parts.

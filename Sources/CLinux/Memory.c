@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -51,6 +53,40 @@ ssize_t dormouse_pread(int fd, void *bytes, size_t count, uint64_t offset) {
   do result = pread(fd, bytes, count, (off_t)offset);
   while (result == -1 && errno == EINTR);
   return result;
+}
+
+long dormouse_scan_present_pages(int pagemap, uint64_t start, uint64_t end, uint64_t *pairs,
+                                 size_t count, uint64_t *walked) {
+  // struct page_region and struct pm_scan_arg of linux/fs.h, which older headers lack.
+  struct region {
+    uint64_t start, end, categories;
+  };
+  struct {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+  } scan = {.size = sizeof scan, .start = start, .end = end};
+  const uint64_t present = 1 << 3;  // PAGE_IS_PRESENT
+  struct region *regions = calloc(count, sizeof *regions);
+  if (regions == NULL) return -1;
+  scan.vec = (uintptr_t)regions;
+  scan.vec_len = count;
+  scan.category_mask = present;
+  scan.return_mask = present;
+  long found = ioctl(pagemap, _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, sizeof scan), &scan);
+  int failure = errno;
+  for (long index = 0; index < found; index++) {
+    pairs[2 * index] = regions[index].start;
+    pairs[2 * index + 1] = regions[index].end;
+  }
+  free(regions);
+  *walked = scan.walk_end;
+  errno = failure;
+  return found;
+}
+
+int dormouse_idle_io_priority(void) {
+  const int of_a_thread = 1, idle_class = 3;
+  return (int)syscall(SYS_ioprio_set, of_a_thread, 0, idle_class << 13);
 }
 
 int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int *on_minor,

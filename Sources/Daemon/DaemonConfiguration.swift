@@ -17,6 +17,8 @@ public struct DaemonConfiguration: Sendable {
   public var rulesFile: String?
   /// When a sleeping VM's port counts as closed.
   public var closedPorts: ClosedPorts
+  /// How long a VM has slept when QEMU's own memory is paged out as well.
+  public var deepAfter: Duration
   /// Where a test lets this process die; empty in earnest.
   public var failpoints: Failpoints
 
@@ -24,7 +26,7 @@ public struct DaemonConfiguration: Sendable {
     stateDirectory: String, qemuBinary: String, sentryBinary: String,
     controlGroup: String = "dormouse", idleProcessorShare: Double = 0.1,
     rulesFile: String? = nil, closedPorts: ClosedPorts = .exact,
-    failpoints: Failpoints = Failpoints(nil)
+    deepAfter: Duration = .seconds(10), failpoints: Failpoints = Failpoints(nil)
   ) {
     self.stateDirectory = stateDirectory
     self.qemuBinary = qemuBinary
@@ -33,6 +35,7 @@ public struct DaemonConfiguration: Sendable {
     self.idleProcessorShare = idleProcessorShare
     self.rulesFile = rulesFile
     self.closedPorts = closedPorts
+    self.deepAfter = deepAfter
     self.failpoints = failpoints
   }
 

@@ -8,7 +8,8 @@ import LinuxSystem
 /// DIR/lock                    held by the daemon that owns the directory
 /// DIR/inventory.sqlite        records, journal, events
 /// DIR/sentry.sock, sentry.log, sentry.process
-/// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, acquaintance, kernel, initrd
+/// DIR/machines/NAME/          monitor.sock, sentry.sock, agent.sock, acquaintance, wake-record, kernel,
+///                             initrd
 /// ```
 package struct StateDirectory: Sendable {
   package let path: String
@@ -75,6 +76,8 @@ struct MachineDirectory: Sendable {
   var agentSocket: String { path + "/agent.sock" }
   /// What the sentry has learned of the guest, for the case that it dies together with the daemon.
   var acquaintance: String { path + "/acquaintance" }
+  /// What the wakes of the QEMU that runs now have used, and in which order.
+  var wakeRecord: String { path + "/wake-record" }
   var kernel: String { path + "/kernel" }
   var initrd: String { path + "/initrd" }
 
@@ -90,6 +93,8 @@ struct MachineDirectory: Sendable {
 
   /// Removes what belongs to one run of the VM.
   func removeSockets() {
-    for file in [monitorSocket, sentryMonitorSocket, agentSocket, acquaintance] { unlink(file) }
+    for file in [monitorSocket, sentryMonitorSocket, agentSocket, acquaintance, wakeRecord] {
+      unlink(file)
+    }
   }
 }

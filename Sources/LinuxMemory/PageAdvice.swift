@@ -30,13 +30,15 @@ public enum PageAdvice: Hashable, Sendable {
 /// - Parameters:
 ///   - pidfd: the process.
 ///   - ranges: addresses in that process, widened to whole pages.
+///   - passingOver: leaves out a range that is not mapped (any more) or cannot be advised, and goes on.
 ///   - shouldContinue: asked before each portion of at most 64 MiB; when false, the rest is left.
 /// - Returns: bytes advised.
 /// - Throws: ``LinuxError/Code/gone`` when the process has ended, ENOMEM when a range is not mapped,
 ///   EINVAL when it cannot be advised (locked, huge pages), EPERM.
 @discardableResult
 public func advise(
-  _ pidfd: CInt, ranges: [Range<UInt>], _ advice: PageAdvice, shouldContinue: () -> Bool
+  _ pidfd: CInt, ranges: [Range<UInt>], _ advice: PageAdvice, passingOver: Bool = false,
+  shouldContinue: () -> Bool
 ) throws(LinuxError) -> UInt64 {
   var portions = AdvicePortions(ranges)
   var advised: UInt64 = 0
@@ -52,6 +54,10 @@ public func advise(
     }
     let failure =
       count == 0 ? Errno.resourceTemporarilyUnavailable : Errno(rawValue: dormouse_errno())
+    if passingOver, failure == .noMemory || failure == .invalidArgument {
+      portions.skipRange()
+      continue
+    }
     attempts += 1
     guard failure == .interrupted || failure == .resourceTemporarilyUnavailable,
       attempts < maximumAttempts
@@ -100,6 +106,12 @@ private struct AdvicePortions {
       portion.append(dormouse_range(start: start, length: Int(length)))
     }
     return portion
+  }
+
+  /// Leaves out what is left of the first range.
+  mutating func skipRange() {
+    index += 1
+    done = 0
   }
 
   mutating func advance(by bytes: UInt) {

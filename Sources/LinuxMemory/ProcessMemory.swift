@@ -6,6 +6,8 @@ public struct ProcessMemory: Hashable, Sendable {
   public let proportionalSetBytes: UInt64
   /// Resident memory, shared pages in full.
   public let residentBytes: UInt64
+  /// Resident anonymous memory.
+  public let anonymousBytes: UInt64
   /// In swap: anonymous memory, and of each memory file what its mappings cover, whoever touched it.
   public let swapBytes: UInt64
   /// Anonymous memory in swap, divided as in ``proportionalSetBytes``. Memory files are left out.
@@ -20,7 +22,8 @@ public struct ProcessMemory: Hashable, Sendable {
     let table = try read("smaps_rollup", of: pid)
     return ProcessMemory(
       proportionalSetBytes: table["Pss"] ?? 0, residentBytes: table["Rss"] ?? 0,
-      swapBytes: table["Swap"] ?? 0, proportionalSwapBytes: table["SwapPss"] ?? 0,
+      anonymousBytes: table["Anonymous"] ?? 0, swapBytes: table["Swap"] ?? 0,
+      proportionalSwapBytes: table["SwapPss"] ?? 0,
       lockedBytes: table["Locked"] ?? 0)
   }
 
@@ -35,6 +38,14 @@ public struct ProcessMemory: Hashable, Sendable {
   /// - Throws: ``LinuxError/Code/gone`` when there is no such process.
   public static func lockedBytes(pid: Int32) throws(LinuxError) -> UInt64 {
     try read("status", of: pid)["VmLck"] ?? 0
+  }
+
+  /// Bytes of the process's page tables (VmPTE of /proc/PID/status), which stay in memory whatever is
+  /// paged out.
+  ///
+  /// - Throws: ``LinuxError/Code/gone`` when there is no such process.
+  public static func pageTableBytes(pid: Int32) throws(LinuxError) -> UInt64 {
+    try read("status", of: pid)["VmPTE"] ?? 0
   }
 
   private static func read(_ file: String, of pid: Int32) throws(LinuxError) -> KernelTable {

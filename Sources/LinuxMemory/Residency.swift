@@ -162,29 +162,11 @@ public enum Residency {
   private static func mappedBytes(
     pid: Int32, _ range: Range<UInt>, bit: UInt64
   ) throws(LinuxError) -> UInt64 {
-    let path = "/proc/\(pid)/pagemap"
-    let file: OwnedFileDescriptor
-    do throws(LinuxError) {
-      file = OwnedFileDescriptor(
-        owning: try checked("open \(path)", dormouse_open(path, O_RDONLY, 0)))
-    } catch  where error.code == .notFound {
-      throw LinuxError(code: .gone, message: "there is no process \(pid)", errno: error.errno)
-    }
-    let page = UInt(dormouse_page_size())
-    let end = range.upperBound / page + (range.upperBound % page == 0 ? 0 : 1)
-    var next = range.lowerBound / page
-    var entries = [UInt64](repeating: 0, count: 8_192)
+    let map = try PageMap(pid: pid)
     var counted: UInt64 = 0
-    while next < end {
-      let wanted = Int(min(UInt(entries.count), end - next))
-      let count = try checked(
-        "read \(path)",
-        dormouse_pread(file.rawValue, &entries, wanted * 8, UInt64(next) * 8))
-      // The end of the address space.
-      if count < 8 { break }
-      for entry in entries[..<(count / 8)] where entry >> bit & 1 == 1 { counted += 1 }
-      next += UInt(count / 8)
+    try map.forEachEntry(in: range) { _, entry in
+      if entry >> bit & 1 == 1 { counted += 1 }
     }
-    return counted * UInt64(page)
+    return counted * UInt64(dormouse_page_size())
   }
 }

@@ -137,7 +137,9 @@ public struct MemoryControlGroup: Hashable, Sendable {
   private func reclaim(_ bytes: UInt64) throws(LinuxError) {
     switch version {
     case .v1: try reclaimByLimit(bytes)
-    case .v2: try reclaimBySize(bytes)
+    // Anonymous memory only; some kernels know a number up to 200 only.
+    case .v2:
+      try reclaimBySize(bytes, preferences: [" swappiness=max", " swappiness=200", ""])
     }
   }
 
@@ -162,9 +164,9 @@ public struct MemoryControlGroup: Hashable, Sendable {
 
   private static let margin: UInt64 = 256 << 10
 
-  private func reclaimBySize(_ bytes: UInt64) throws(LinuxError) {
-    // Anonymous memory only; older kernels know a number up to 200, or no preference at all.
-    for preference in [" swappiness=max", " swappiness=200", ""] {
+  /// Older kernels know no preference at all.
+  private func reclaimBySize(_ bytes: UInt64, preferences: [String]) throws(LinuxError) {
+    for preference in preferences {
       do throws(LinuxError) {
         try KernelFile.write("\(bytes)\(preference)", to: "\(path)/memory.reclaim")
         return
@@ -185,6 +187,19 @@ public struct MemoryControlGroup: Hashable, Sendable {
 
   private func writeLimit(_ limit: String) throws(LinuxError) {
     try KernelFile.write(limit, to: "\(path)/memory.limit_in_bytes")
+  }
+
+  /// Frees the page cache of files that the group's processes have read or written, as far as it is on the
+  /// disk. Who needs it reads it again.
+  ///
+  /// Call it when little else is left in the group: version 1 cannot be told what to reclaim.
+  public func dropFileCache() throws(LinuxError) {
+    let bytes = try statistic("inactive_file") + statistic("active_file")
+    guard bytes > Self.negligible else { return }
+    switch version {
+    case .v1: try reclaimByLimit(bytes)
+    case .v2: try reclaimBySize(bytes, preferences: [" swappiness=0", ""])
+    }
   }
 
   /// Takes back the limit that a ``dropSwapCache(settlingFor:shouldContinue:)`` of an earlier life may have

@@ -284,11 +284,12 @@ final class SentryServer {
     var waking = Ward.Waking(
       hold: hold, cause: cause, flow: flow, firstSeen: firstSeen, continueSent: 0, continueID: 0,
       retryAt: 0, orders: order.map { [$0] } ?? [])
+    // First, so that the daemon reads ahead while QEMU has hardly begun; nobody waits for it.
+    daemon?.notice(.waking(name: ward.machine.name, cause: cause, flow: flow))
     sendContinue(ward, &waking)
     ward.phase = .waking(waking)
     putOnWatchList(ward)
     failpoints.reach(SentryStep.continueSent.failpoint)
-    daemon?.notice(.waking(name: ward.machine.name, cause: cause, flow: flow))
   }
 
   private func sendContinue(_ ward: Ward, _ waking: inout Ward.Waking) {

@@ -8,12 +8,24 @@ import LinuxSystem
 /// Found in the process's own maps, so that a VM which somebody else started fits as well, as long as its
 /// RAM lies on a memfd (`memory-backend-memfd,share=on`).
 public struct GuestMemory: ~Copyable, Sendable {
-  /// Where the RAM is mapped in QEMU's address space, with each mapping's offset in the memfd.
-  public let mappings: [Mapping]
+  /// Where it is, which does not change while QEMU lives.
+  public let place: Place
   /// The memfd, by a descriptor of our own.
   let memory: OwnedFileDescriptor
+
+  /// Where the RAM is mapped in QEMU's address space, with each mapping's offset in the memfd.
+  public var mappings: [Mapping] { place.mappings }
   /// Size of the memfd in bytes.
-  public let size: UInt64
+  public var size: UInt64 { place.size }
+
+  /// Where a VM's RAM is to be found, for whoever needs it again in a hurry. Holds nothing open.
+  public struct Place: Hashable, Sendable {
+    let mappings: [Mapping]
+    let size: UInt64
+    /// The number of the memfd's descriptor in QEMU, and the memfd's own.
+    let descriptor: CInt
+    let inode: UInt64
+  }
 
   public struct Mapping: Hashable, Sendable {
     public let addresses: Range<UInt>
@@ -48,9 +60,10 @@ public struct GuestMemory: ~Copyable, Sendable {
     let descriptors = try ProcessInspection.descriptors(of: pid)
     try Self.refuseUnpageableDevices(descriptors.map(\.target))
 
-    guard let memory = try Self.memfd(inode: first.inode, descriptors, of: process) else {
+    guard let number = try Self.memfd(inode: first.inode, descriptors, of: process) else {
       throw SuspendError(.unpageable, "QEMU no longer holds the memfd of the VM's memory")
     }
+    let memory = try process.duplicateDescriptor(number)
     var status = stat()
     try checked("look at the VM's memory", fstat(memory.rawValue, &status))
     guard UInt64(status.st_size) == expectedBytes else {
@@ -69,8 +82,24 @@ public struct GuestMemory: ~Copyable, Sendable {
         .unpageable, "the VM's memory is locked (mlock), so it cannot be paged out")
     }
 
-    self.mappings = found.map { Mapping(addresses: $0.start..<$0.end, offset: $0.offset) }
-    self.size = UInt64(status.st_size)
+    self.place = Place(
+      mappings: found.map { Mapping(addresses: $0.start..<$0.end, offset: $0.offset) },
+      size: UInt64(status.st_size), descriptor: number, inode: first.inode)
+    self.memory = memory
+  }
+
+  /// Takes hold of a VM's RAM again, without a search.
+  ///
+  /// - Throws: ``SuspendError`` `.unpageable` when it is no longer there, `LinuxError` when the process has
+  ///   ended.
+  public init(at place: Place, of process: borrowing ProcessHandle) throws {
+    let memory = try process.duplicateDescriptor(place.descriptor)
+    var status = stat()
+    try checked("look at the VM's memory", fstat(memory.rawValue, &status))
+    guard status.st_ino == place.inode, UInt64(status.st_size) == place.size else {
+      throw SuspendError(.unpageable, "QEMU no longer holds the memfd of the VM's memory")
+    }
+    self.place = place
     self.memory = memory
   }
 
@@ -92,12 +121,12 @@ public struct GuestMemory: ~Copyable, Sendable {
   private static func memfd(
     inode: UInt64, _ descriptors: [(number: CInt, target: String)],
     of process: borrowing ProcessHandle
-  ) throws -> OwnedFileDescriptor? {
+  ) throws -> CInt? {
     for descriptor in descriptors where descriptor.target == memfdName {
       let candidate = try process.duplicateDescriptor(descriptor.number)
       var status = stat()
       try checked("look at a memfd of QEMU's", fstat(candidate.rawValue, &status))
-      if status.st_ino == inode { return candidate }
+      if status.st_ino == inode { return descriptor.number }
     }
     return nil
   }
@@ -124,21 +153,23 @@ public struct GuestMemory: ~Copyable, Sendable {
     let allocated = UInt64(status.st_blocks) * 512
     return allocated - min(allocated, try residentBytes())
   }
+}
 
-  /// Offsets of the RAM that are in memory at this moment, merged and bounded: the working set, when
-  /// called soon after a wake.
-  public borrowing func workingSet() throws -> WorkingSet {
-    WorkingSet(residentRanges: try Residency.residentRanges(of: memory.rawValue, size: size))
-  }
+extension GuestMemory.Place {
+  /// The addresses in QEMU at which the RAM is mapped.
+  public var addresses: [Range<UInt>] { mappings.map(\.addresses) }
 
-  /// Translates offsets of the memfd into QEMU's addresses.
-  package func addresses(of offsets: Range<UInt64>) -> [Range<UInt>] {
-    mappings.compactMap { mapping in
-      let end = mapping.offset + UInt64(mapping.addresses.count)
-      let covered = offsets.clamped(to: mapping.offset..<end)
-      guard !covered.isEmpty else { return nil }
-      let start = mapping.addresses.lowerBound + UInt(covered.lowerBound - mapping.offset)
-      return start..<(start + UInt(covered.count))
+  /// Translates QEMU's addresses into offsets in the memfd, in the same order; other addresses are left
+  /// out.
+  package func offsets(of addresses: [Range<UInt>]) -> [Range<UInt64>] {
+    var offsets: [Range<UInt64>] = []
+    for range in addresses {
+      for mapping in mappings where mapping.addresses.overlaps(range) {
+        let part = range.clamped(to: mapping.addresses)
+        let start = mapping.offset + UInt64(part.lowerBound - mapping.addresses.lowerBound)
+        offsets.append(start..<(start + UInt64(part.count)))
+      }
     }
+    return offsets
   }
 }

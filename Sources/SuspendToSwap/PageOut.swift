@@ -52,14 +52,16 @@ public struct PageOut: Sendable {
   ///
   /// - Parameters:
   ///   - memory: the RAM of a VM that is paused and that nobody else maps.
+  ///   - record: what the next wake will use: it goes first, in that order, and so lies together in swap.
   ///   - process: its QEMU.
   ///   - group: the memory control group that QEMU runs in, where there is one.
   ///   - shouldContinue: asked between portions of 64 MiB; when false, paging stops.
   /// - Throws: ``SuspendError`` `.swapFull`, `.interrupted` or `.declined`; `LinuxError` when a system
   ///   call fails. Part of the memory may be in swap then, which costs the VM some faults and nothing else.
   public static func run(
-    _ memory: borrowing GuestMemory, of process: borrowing ProcessHandle,
-    group: MemoryControlGroup?, shouldContinue: @Sendable () -> Bool
+    _ memory: borrowing GuestMemory, record: WakeRecord = .empty,
+    of process: borrowing ProcessHandle, group: MemoryControlGroup?,
+    shouldContinue: @Sendable () -> Bool
   ) throws -> PageOutReport {
     let clock = ContinuousClock()
     let started = clock.now
@@ -68,11 +70,15 @@ public struct PageOut: Sendable {
     if try (group?.swapCachedBytes() ?? 0) > worthAdopting { try memory.adoptReadAhead() }
     let touched = try memory.residentBytes()
 
+    let ram = AddressRanges.merged(memory.place.addresses)
+    try advise(
+      process.descriptor, ranges: record.order.flatMap { AddressRanges.intersect(ram, with: $0) },
+      .pageOut, shouldContinue: shouldContinue)
     var resident = touched
     var passes = 0
     while passes < maximumPasses, Double(resident) > Double(touched) * goodEnough {
       _ = try advise(
-        process.descriptor, ranges: memory.mappings.map(\.addresses), .pageOut,
+        process.descriptor, ranges: ram, .pageOut,
         shouldContinue: shouldContinue)
       passes += 1
       guard shouldContinue() else {
@@ -88,7 +94,7 @@ public struct PageOut: Sendable {
     }
     try refuseFullSwap(try SwapStatus.current(), resident: resident, touched: touched)
 
-    // The group has QEMU's own memory in it, too: that stays, so that QEMU answers quickly.
+    // The group has QEMU's own memory in it, too, whose turn comes later.
     _ = try group?.dropSwapCache(
       measuredBy: { () throws(LinuxError) in try memory.swapCachedBytes() },
       shouldContinue: shouldContinue)
@@ -124,17 +130,5 @@ public struct PageOut: Sendable {
     throw SuspendError(
       .swapFull,
       "swap ran full with \(resident >> 20) of \(touched >> 20) MiB of the VM still in memory")
-  }
-
-  /// Fetches a recorded working set ahead of the guest's faults; returns the bytes asked for.
-  ///
-  /// Reads into the page cache without waiting for the device (`MADV_WILLNEED`), so it neither blocks the
-  /// caller for long nor touches QEMU's page tables.
-  public static func prefetch(
-    _ set: WorkingSet, into memory: borrowing GuestMemory, of process: borrowing ProcessHandle
-  ) throws -> UInt64 {
-    var ranges: [Range<UInt>] = []
-    for range in set.ranges { ranges += memory.addresses(of: range) }
-    return try advise(process.descriptor, ranges: ranges, .willNeed, shouldContinue: { true })
   }
 }

@@ -17,6 +17,8 @@ public struct SuspendError: Error, CustomStringConvertible, Sendable {
     public static let interrupted = Code(rawValue: "interrupted")
     /// The kernel kept too much of the VM in memory for the sleep to be worth it.
     public static let declined = Code(rawValue: "declined")
+    /// The record of what a wake uses cannot be used.
+    public static let badRecord = Code(rawValue: "badRecord")
   }
 
   public let code: Code

@@ -36,6 +36,20 @@ struct BenchSleepResult {
   private var availableFraction: Double {
     Quantiles(full.map { Double($0.availableGrowth) / Double($0.sleep.touchedBytes) }).p50
   }
+  private var sleepingQEMUBytes: Quantiles {
+    Quantiles(asleep.deep.map { Double($0.qemuBytes) })
+  }
+  private var pageTableBytes: Quantiles {
+    Quantiles(asleep.deep.map { Double($0.pageTableBytes) })
+  }
+  private var daemonShare: Quantiles {
+    Quantiles(asleep.rounds.map { Double($0.daemonShare) })
+  }
+  private var deepDelays: Quantiles { Quantiles(asleep.deep.map(\.delay)) }
+  private var withRecord: Quantiles { Quantiles(asleep.touching.withRecord) }
+  private var withoutRecord: Quantiles { Quantiles(asleep.touching.withoutRecord) }
+  private var sequentialRead: Quantiles { Quantiles(asleep.touching.sequentialRead) }
+  private var touchingFloor: Quantiles { Quantiles(asleep.touching.floor) }
   private var firstFrameToContinue: Quantiles {
     Quantiles(asleep.rounds.compactMap(\.wake.firstFrameToContinueSeconds))
   }
@@ -73,6 +87,8 @@ struct BenchSleepResult {
     From sending on an idle connection to the reply
       asleep in swap     p50 \(milliseconds(delays.p50)), p95 \(milliseconds(delays.p95)), \
     longest \(milliseconds(delays.maximum))
+      asleep deeply      p50 \(milliseconds(deepDelays.p50)), longest \
+    \(milliseconds(deepDelays.maximum)) (QEMU's own memory in swap as well)
       only paused        p50 \(milliseconds(paused.p50)), p95 \(milliseconds(paused.p95)) \
     (the floor; nothing released)
       saved to a file    p50 \(milliseconds(restore.p50)), from \(milliseconds(restore.minimum)) to \
@@ -88,6 +104,18 @@ struct BenchSleepResult {
       MemAvailable       grew by \(percent(availableFraction)) of it
       falling asleep     p50 \(milliseconds(Quantiles(full.map(\.sleep.durationSeconds)).p50)); \
     saving to a file \(milliseconds(Quantiles(saved.saveSeconds).p50))
+
+    What it costs when it sleeps deeply
+      QEMU               p50 \(megabytes(sleepingQEMUBytes.p50)), at most \
+    \(megabytes(sleepingQEMUBytes.maximum)); page tables \(megabytes(pageTableBytes.p50)) more
+      daemon and sentry  p50 \(megabytes(daemonShare.p50)) more than without a guest
+
+    Woken to touch \(BenchPlace.retouchedMegabytes) MiB at once
+      read ahead         p50 \(milliseconds(withRecord.p50)), \
+    \(decimal(withRecord.p50 / sequentialRead.p50, 2)) times as long as reading a file of that size
+      by faults alone    p50 \(milliseconds(withoutRecord.p50))
+      file read          p50 \(milliseconds(sequentialRead.p50))
+      nothing swapped    p50 \(milliseconds(touchingFloor.p50))
 
     Keepalives answered  \(asleep.asleepKeepalives.answered) of \(asleep.asleepKeepalives.sent) \
     while asleep; \(asleep.keepalives.answered) of \(asleep.keepalives.sent) in all (a guest \
@@ -133,7 +161,18 @@ struct BenchSleepResult {
     let saveRestoreMinSeconds: Double
     let saveRestoreRounds: Int
     let saveSecondsP50: Double
+    let sequentialSwapReadSeconds: Double
     let sleepP50Seconds: Double
+    let sleepingDaemonShareBytes: Double
+    let sleepingPageTableBytes: Double
+    let sleepingQEMUBytes: Double
+    let sleepingResidentBytes: Double
+    let touch200MBFloorP50: Double
+    let touch200MBRatio: Double
+    let touch200MBWithWorkingSetP50: Double
+    let touch200MBWithoutWorkingSetP50: Double
+    let wakeDeepMaxSeconds: Double
+    let wakeDeepP50Seconds: Double
     let wakeTotalP50Seconds: Double
   }
 
@@ -158,7 +197,16 @@ struct BenchSleepResult {
       saveRestoreMaxSeconds: restore.maximum, saveRestoreMinSeconds: restore.minimum,
       saveRestoreRounds: saved.delays.count,
       saveSecondsP50: Quantiles(saved.saveSeconds).p50,
+      sequentialSwapReadSeconds: sequentialRead.p50,
       sleepP50Seconds: Quantiles(full.map(\.sleep.durationSeconds)).p50,
+      sleepingDaemonShareBytes: daemonShare.p50,
+      sleepingPageTableBytes: pageTableBytes.p50, sleepingQEMUBytes: sleepingQEMUBytes.p50,
+      sleepingResidentBytes: sleepingQEMUBytes.p50 + daemonShare.p50,
+      touch200MBFloorP50: touchingFloor.p50,
+      touch200MBRatio: withRecord.p50 / sequentialRead.p50,
+      touch200MBWithWorkingSetP50: withRecord.p50,
+      touch200MBWithoutWorkingSetP50: withoutRecord.p50,
+      wakeDeepMaxSeconds: deepDelays.maximum, wakeDeepP50Seconds: deepDelays.p50,
       wakeTotalP50Seconds: Quantiles(asleep.rounds.map(\.wake.totalSeconds)).p50)
   }
 }

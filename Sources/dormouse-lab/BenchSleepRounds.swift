@@ -24,6 +24,8 @@ struct BenchPlace: Sendable {
     var keepalives = KeepaliveCounter.Count()
     var connections = 0
     var connectionsLost = 0
+    var deep: [Deep] = []
+    var touching = Touching()
     /// Orders to sleep that failed otherwise than by being refused.
     var failedSleeps = 0
   }
@@ -37,6 +39,8 @@ struct BenchPlace: Sendable {
     let availableGrowth: Int64
     /// Whether all of the touched memory was in memory before.
     let isFull: Bool
+    /// By which daemon and sentry are larger than they were without any guest.
+    let daemonShare: UInt64
   }
 
   struct Saved: Sendable {
@@ -51,6 +55,7 @@ struct BenchPlace: Sendable {
     Report.line("booting a guest under Dormouse and touching memory in it (about 20 s)")
     let daemon = try LabDaemon(on: network, in: lab)
     try await daemon.start()
+    let baseline = try await SleepingCost.Baseline(of: daemon)
     let guest = try await Guest("bench", on: network, in: lab)
     try await daemon.create(guest)
     _ = try await daemon.client.start(guest.name)
@@ -69,7 +74,8 @@ struct BenchPlace: Sendable {
     var isFull = true
     for number in 1...rounds {
       let round = try await sleepAndWake(
-        guest, on: daemon, counter: counter, connection: measured, isFull: isFull, &result)
+        guest, on: daemon, baseline, counter: counter, connection: measured, isFull: isFull,
+        &result)
       let woken = clock.now
       result.rounds.append(round)
       if number.isMultiple(of: 20) {
@@ -79,10 +85,14 @@ struct BenchPlace: Sendable {
       isFull = number.isMultiple(of: Self.rereadEvery)
       if isFull, number < rounds {
         // Later than the daemon looks which pages the wake has used.
-        try await Task.sleep(for: .milliseconds(1_300) - (clock.now - woken))
+        try await Task.sleep(for: .milliseconds(2_300) - (clock.now - woken))
         _ = try await shell.run("cat /mnt/touched > /dev/null", within: .seconds(60))
       }
     }
+
+    result.deep = try await measureDeepSleep(
+      guest, on: daemon, connection: measured, rounds: max(rounds / 10, 5))
+    result.touching = try await measureTouching(guest, on: daemon, shell: shell)
 
     result.keepalives = try await settled(counter)
     var lives = 0
@@ -96,8 +106,8 @@ struct BenchPlace: Sendable {
   }
 
   private func sleepAndWake(
-    _ guest: Guest, on daemon: LabDaemon, counter: KeepaliveCounter, connection: EchoConnection,
-    isFull: Bool, _ result: inout Asleep
+    _ guest: Guest, on daemon: LabDaemon, _ baseline: SleepingCost.Baseline,
+    counter: KeepaliveCounter, connection: EchoConnection, isFull: Bool, _ result: inout Asleep
   ) async throws -> Round {
     let awake = try await daemon.client.show(guest.name)
     guard let pid = awake.pid else {
@@ -132,6 +142,7 @@ struct BenchPlace: Sendable {
     guard try await daemon.client.show(guest.name).state == .asleep else {
       throw TestBedError(code: .malformed, message: "\(guest.name) woke up by itself")
     }
+    let daemonShare = try baseline.growth()
     let keepalives = counter.count(since: asleepSince)
     result.asleepKeepalives.sent += keepalives.sent - keepalives.open
     result.asleepKeepalives.answered += keepalives.answered
@@ -144,7 +155,8 @@ struct BenchPlace: Sendable {
     return Round(
       delay: delay.inSeconds, sleep: report, wake: wake,
       groupFall: Int64(before.groupBytes) - Int64(after.groupBytes),
-      availableGrowth: Int64(after.availableBytes) - Int64(before.availableBytes), isFull: isFull)
+      availableGrowth: Int64(after.availableBytes) - Int64(before.availableBytes), isFull: isFull,
+      daemonShare: daemonShare)
   }
 
   /// The count once no probe waits for its answer.
@@ -205,5 +217,5 @@ struct BenchPlace: Sendable {
     try await guest.touchMemory(megabytes: Self.touchedMegabytes, from: client)
   }
 
-  private static func message() -> [UInt8] { (0..<64).map { _ in .random(in: 0...255) } }
+  static func message() -> [UInt8] { (0..<64).map { _ in .random(in: 0...255) } }
 }

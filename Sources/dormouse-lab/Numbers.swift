@@ -17,3 +17,6 @@ func milliseconds(_ seconds: Double) -> String {
 
 /// A share (0 to 1) in percent.
 func percent(_ share: Double) -> String { decimal(share * 100, 1) + " %" }
+
+/// Bytes as megabytes of a million.
+func megabytes(_ bytes: Double) -> String { decimal(bytes / 1e6, 2) + " MB" }

@@ -55,6 +55,11 @@ struct Dormoused: AsyncParsableCommand {
     help: "When a sleeping machine's port counts as closed: exact, trust-agent or never.")
   var closedPorts = DaemonConfiguration.ClosedPorts.exact
 
+  @Option(
+    name: .customLong("deep-after"),
+    help: "Seconds of sleep after which QEMU's own memory is paged out as well.")
+  var deepAfterSeconds = 10.0
+
   @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")
   var logLevel: String = "info"
 
@@ -70,6 +75,9 @@ struct Dormoused: AsyncParsableCommand {
     }
     guard idlePercent > 0, idlePercent <= 100 else {
       throw ValidationError("--idle-cpu-percent must be above 0 and at most 100")
+    }
+    guard deepAfterSeconds >= 0, deepAfterSeconds <= 31_536_000 else {
+      throw ValidationError("--deep-after must be a number of seconds, at most a year")
     }
   }
 
@@ -87,7 +95,7 @@ struct Dormoused: AsyncParsableCommand {
       sentryBinary: try sentry ?? Self.siblingSentry(),
       controlGroup: controlGroup ?? Self.environment("DORMOUSE_CONTROL_GROUP") ?? "dormouse",
       idleProcessorShare: idlePercent / 100, rulesFile: rules, closedPorts: closedPorts,
-      failpoints: .fromEnvironment())
+      deepAfter: .seconds(deepAfterSeconds), failpoints: .fromEnvironment())
     let group = try group.map(Self.groupNumber)
     do {
       let host = try await Host(configuration: configuration, logger: logger)

@@ -383,13 +383,6 @@ struct FailureTests {
     }
   }
 
-  /// Whether a process is stopped by a signal (proc_pid_stat(5): state T).
-  private func isHalted(_ pid: Int32) throws -> Bool {
-    let content = try #require(FileManager.default.contents(atPath: "/proc/\(pid)/stat"))
-    let text = String(decoding: content, as: UTF8.self)
-    return text.drop { $0 != ")" }.dropFirst(2).first == "T"
-  }
-
   /// Writes a file until the disk is full.
   private func fill(_ path: String) async throws {
     // It ends with an error: that is the point.

@@ -242,3 +242,10 @@ func waitForState(
     return machine.state == state ? machine : nil
   }
 }
+
+/// Whether a process is stopped by a signal (proc_pid_stat(5): state T).
+func isHalted(_ pid: Int32) throws -> Bool {
+  let content = try #require(FileManager.default.contents(atPath: "/proc/\(pid)/stat"))
+  let text = String(decoding: content, as: UTF8.self)
+  return text.drop { $0 != ")" }.dropFirst(2).first == "T"
+}

@@ -121,3 +121,31 @@ struct MemoryResidencyTests {
     withExtendedLifetime(mapping) {}
   }
 }
+
+@Suite("The page table of a process")
+struct PageMapTests {
+  @Test func whatWasTouchedIsPresentAndNothingElse() throws {
+    let page = 4096
+    let size = 64 * page
+    let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    let memory = try #require(address == MAP_FAILED ? nil : address)
+    defer { munmap(memory, size) }
+    for index in [3, 4, 5, 40] {
+      memory.storeBytes(of: 1, toByteOffset: index * page, as: UInt8.self)
+    }
+    let start = UInt(bitPattern: memory)
+    func pages(_ range: Range<UInt>) -> Range<UInt> {
+      start + range.lowerBound * UInt(page)..<start + range.upperBound * UInt(page)
+    }
+    let map = try PageMap(pid: getpid())
+    let range = start..<start + UInt(size)
+    #expect(try map.presentRanges(in: range) == [pages(3..<6), pages(40..<41)])
+    // What kernels without PAGEMAP_SCAN are asked.
+    #expect(try map.presentEntries(in: range) == [pages(3..<6), pages(40..<41)])
+  }
+
+  @Test func aProcessThatIsGoneIsSaidToBe() {
+    let error = #expect(throws: LinuxError.self) { _ = try PageMap(pid: .max) }
+    #expect(error?.code == .gone)
+  }
+}

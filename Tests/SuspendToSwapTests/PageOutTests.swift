@@ -50,18 +50,61 @@ struct PageOutTests {
         "a limit was left behind")
     }
 
-    let part = WorkingSet(residentRanges: [0..<(8 << 20), (32 << 20)..<(40 << 20)])
-    let fetched = try await onBlockingThread {
-      try PageOut.prefetch(part, into: held.guestMemory(), of: held.process)
-    }
-    #expect(fetched == 16 << 20)
-    let deadline = ContinuousClock.now + .seconds(20)
-    while try held.group.swapCachedBytes() < 15 << 20 {
-      try #require(ContinuousClock.now < deadline, "the prefetch brought nothing back")
-      try await Task.sleep(for: .milliseconds(5))
-    }
     #expect(try held.checksum() == before)
     #expect(try held.guestMemory().residentBytes() + Self.tolerance >= size)
+  }
+
+  @Test func whatAWakeUsesIsRecordedAndReadAhead() async throws {
+    try needSwap()
+    let held = try await HeldMemory()
+    let place = try held.guestMemory().place
+    let start = try #require(place.addresses.first).lowerBound
+    // The second of the two parts was used first.
+    let used = [start + (40 << 20)..<start + (44 << 20), start + (8 << 20)..<start + (9 << 20)]
+    let record = WakeRecord(
+      parts: zip(used, 0...).map { WakeRecord.Part(addresses: $0, period: $1, misses: 0) })
+    _ = try await onBlockingThread {
+      try PageOut.run(
+        held.guestMemory(), record: record, of: held.process, group: held.group,
+        shouldContinue: { true })
+    }
+    let plan = try WakePlan(record: record, memory: place, of: held.process)
+    let done = try await onBlockingThread {
+      let done = try Prefetch.guest(plan, from: 0, of: held.process)
+      #expect(try Prefetch.guest(plan, from: done, of: held.process) == done, "there is no more")
+      return done
+    }
+    #expect(done == 5 << 20)
+    let ranges = try Residency.residentRanges(
+      of: held.memory.rawValue, size: UInt64(HeldMemory.size))
+    #expect(ranges.contains { $0.contains(40 << 20) && $0.contains(44 << 20 - 4096) })
+    #expect(ranges.contains { $0.contains(8 << 20) && $0.contains(9 << 20 - 4096) })
+    // Read ahead and used by nobody, it is in no page table; QEMU itself has done nothing either.
+    var recorder = WakeRecorder(plan: plan, of: held.process)
+    try recorder.endPeriod()
+    #expect(recorder.record.parts.prefix(2) == record.parts[...])
+  }
+
+  @Test func theProcessItselfIsPagedOutAndLivesOn() async throws {
+    try needSwap()
+    let held = try await HeldMemory(filled: false)
+    let place = try held.guestMemory().place
+    _ = try await pageOut(held)
+    let report = try await onBlockingThread {
+      try PageOut.runOwn(
+        beside: place, record: .empty, keeping: true, of: held.process, group: held.group,
+        shouldContinue: { true })
+    }
+    #expect(report.releasedBytes > 4 << 20)
+    #expect(report.proportionalBytesAfter < 4 << 20)
+    #expect(try held.group.swapCachedBytes() <= Self.tolerance)
+    #expect(held.process.identity.isAlive)
+    let stopped = #expect(throws: SuspendError.self) {
+      try PageOut.runOwn(
+        beside: place, record: .empty, keeping: true, of: held.process, group: held.group,
+        shouldContinue: { false })
+    }
+    #expect(stopped?.code == .interrupted)
   }
 
   @Test func aSecondSleepReleasesAsMuch() async throws {

@@ -2,7 +2,7 @@ import LinuxMemory
 import SuspendToSwap
 import Testing
 
-@Suite("Working sets and room in swap")
+@Suite("Room in swap")
 struct SwapAccountingTests {
   private static let mebibyte: UInt64 = 1 << 20
 
@@ -21,25 +21,6 @@ struct SwapAccountingTests {
     } catch {
       return (error as? SuspendError)?.code
     }
-  }
-
-  @Test func rangesThatAlmostTouchAreOne() {
-    let gap = WorkingSet.mergeGap
-    let set = WorkingSet(residentRanges: [
-      0..<4096, (4096 + gap)..<(8192 + gap), (8193 + 2 * gap + 4096)..<(20_000 + 2 * gap),
-    ])
-    #expect(set.ranges.count == 2)
-    #expect(set.ranges.first == 0..<(8192 + gap))
-    #expect(set.bytes == set.ranges.reduce(0) { $0 + $1.upperBound - $1.lowerBound })
-    #expect(WorkingSet(residentRanges: []).ranges.isEmpty)
-  }
-
-  @Test func aRecordIsBounded() {
-    let step = WorkingSet.mergeGap * 3
-    let ranges = (0..<UInt64(WorkingSet.maximumRanges) * 2).map { $0 * step..<($0 * step + 4096) }
-    let set = WorkingSet(residentRanges: ranges)
-    #expect(set.ranges.count == WorkingSet.maximumRanges)
-    #expect(set.ranges.last == ranges[WorkingSet.maximumRanges - 1])
   }
 
   @Test func swapIsPromisedOnceAndKeepsAReserve() throws {
@@ -68,6 +49,20 @@ struct SwapAccountingTests {
     #expect(code(full, resident: 200 * mebibyte) == .swapFull)
     #expect(code(roomy, resident: 200 * mebibyte) == nil)
     #expect(code(full, resident: mebibyte / 2) == nil, "what little is left counts as done")
+  }
+
+  @Test func ownMemoryThatIsLeftIsOnlyBlamedOnAFullSwap() throws {
+    let mebibyte = Self.mebibyte
+    let full = try swap(total: 100 * mebibyte, used: 100 * mebibyte)
+    let roomy = try swap(total: 100 * mebibyte, used: 10 * mebibyte)
+    func code(_ swap: SwapStatus, resident: UInt64) -> SuspendError.Code? {
+      self.code {
+        try PageOut.refuseFullSwap(swap, resident: resident, before: 80 * mebibyte)
+      }
+    }
+    #expect(code(full, resident: 60 * mebibyte) == .swapFull)
+    #expect(code(full, resident: 10 * mebibyte) == nil, "most of it went")
+    #expect(code(roomy, resident: 60 * mebibyte) == nil)
   }
 
   @Test(arguments: [

@@ -28,6 +28,16 @@ int dormouse_mincore(void *address, size_t length, unsigned char *pages);
 /// pread(2), again on EINTR.
 ssize_t dormouse_pread(int fd, void *bytes, size_t count, uint64_t offset);
 
+/// PAGEMAP_SCAN (ioctl on /proc/PID/pagemap, Linux 6.7): the parts of an address range whose pages are in
+/// the page table, as pairs of first address and address after the last. Returns how many parts, or -1;
+/// `*walked` is where the next call goes on.
+long dormouse_scan_present_pages(int pagemap, uint64_t start, uint64_t end, uint64_t *pairs,
+                                 size_t count, uint64_t *walked);
+
+/// ioprio_set(2) for the calling thread: it gets the disk only when nobody else wants it, if the disk's
+/// scheduler knows of such classes.
+int dormouse_idle_io_priority(void);
+
 /// The device that a file lies on, and, for a block device node, the device that it is; 0:0 otherwise.
 int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int *on_minor,
                           unsigned int *is_major, unsigned int *is_minor);

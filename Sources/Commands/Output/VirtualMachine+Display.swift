@@ -67,13 +67,17 @@ extension SleepReport {
   fileprivate var details: [(String, String)] {
     let released = Quantities.format(bytes: releasedBytes)
     let touched = Quantities.format(bytes: touchedBytes)
+    let took = Quantities.format(seconds: durationSeconds)
+    let ofQEMU = qemuReleasedBytes.map { ", \(Quantities.format(bytes: $0)) of QEMU" } ?? ""
+    let process =
+      processResidentBytes.map { "; QEMU has \(Quantities.format(bytes: $0)) in all" } ?? ""
     return [
-      ("Released", "\(released) of \(touched), in \(Quantities.format(seconds: durationSeconds))"),
+      ("Released", "\(released) of \(touched)\(ofQEMU), in \(took)"),
       (
         "Now",
         "\(Quantities.format(bytes: residentBytes)) resident, "
           + "\(Quantities.format(bytes: swapBytes)) in swap, "
-          + "host gained \(Quantities.format(bytes: netGainBytes))"
+          + "host gained \(Quantities.format(bytes: netGainBytes))\(process)"
       ),
       ("Answered by", proxy),
     ]

@@ -129,6 +129,8 @@ extension Machine {
       })
     {
       enter(.asleep(running, report))
+      await planWake(running)
+      if report.qemuReleasedBytes == nil { deepenLater(running) }
       await tell(.recovered, "\(name) is still asleep")
       return
     }

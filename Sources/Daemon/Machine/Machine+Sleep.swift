@@ -39,6 +39,7 @@ extension Machine {
           throw SuspendError(.interrupted, "\(name) was woken while it was falling asleep")
         }
         enter(.asleep(running, report))
+        deepenLater(running)
         memo.sleeps += 1
         await saveHistory()
         await tell(
@@ -78,6 +79,8 @@ extension Machine {
   ) async throws -> SleepReport {
     let began = ContinuousClock.now
     let memoryBytes = request.memoryBytes
+    await endWakeWork()
+    let record = await readWakeRecord(of: running)
     try await step(.arming)
     _ = try await context.sentry.request(.arm(name: name))
     // Now, as late as frames still reach the guest at once. What comes in meanwhile refuses the commit.
@@ -101,17 +104,22 @@ extension Machine {
     _ = try await context.sentry.request(.commit(name: name))
 
     try await step(.pagingOut)
-    let (paged, swapped) = try await onBlockingThread("page-out") {
+    let (paged, swapped, place) = try await onBlockingThread("page-out") {
       let memory = try GuestMemory(of: running.process, expectedBytes: memoryBytes)
       let report = try PageOut.run(
-        memory, of: running.process, group: running.group,
+        memory, record: record, of: running.process, group: running.group,
         shouldContinue: { !interruption.isRaised })
-      return (report, try memory.swappedBytes())
+      return (report, try memory.swappedBytes(), memory.place)
     }
+
+    // From here on nobody asks QEMU anything before the wake: its own memory will be paged out, too, and
+    // would come back piece by piece.
+    await planWake(running, record: record, memory: place)
     let report = SleepReport(
       since: Date(), releasedBytes: paged.releasedBytes,
       residentBytes: paged.residentBytes + paged.swapCachedBytes,
-      swapBytes: swapped, netGainBytes: paged.netGainBytes, touchedBytes: paged.touchedBytes,
+      swapBytes: swapped,
+      netGainBytes: paged.netGainBytes, touchedBytes: paged.touchedBytes,
       durationSeconds: (ContinuousClock.now - began) / .seconds(1))
     try await step(.asleep, payload: try APICoding.encoder().encode(report))
     return report

@@ -133,7 +133,9 @@ extension Machine {
     enter(final)
     _ = try? await context.sentry.request(.forget(name: name))
     running.monitor.close()
-    workingSet = nil
+    endDeepening()
+    wakePlan = nil
+    await endWakeWork()
     obstacles = []
     clearUp(behind: running.runtime)
     await saveHistory()

@@ -7,8 +7,6 @@ import Seamless
 import SuspendToSwap
 
 extension Machine {
-  /// How long after a wake the guest's pages in memory are called its working set.
-  static let workingSetWindow = Duration.seconds(1)
   /// How long the guest agent gets to answer at all after a wake.
   static let agentDeadline = Duration.seconds(10)
   /// How long it then gets to set the clock. It sets the system's at once, but answers when hwclock has set
@@ -125,20 +123,8 @@ extension Machine {
   }
 
   private func startWaking(_ running: RunningMachine, cause: WakeCause, flow: String?) {
-    let set = workingSet
-    let memoryBytes = request.memoryBytes
-    let prefetch = Task {
-      guard let set else { return UInt64(0) }
-      return
-        (try? await onBlockingThread("prefetch") {
-          try PageOut.prefetch(
-            set, into: GuestMemory(of: running.process, expectedBytes: memoryBytes),
-            of: running.process)
-        }) ?? 0
-    }
-    enter(
-      .waking(
-        running, MachineState.Waking(cause: cause.rawValue, flow: flow, prefetch: prefetch)))
+    startWakeWork(running)
+    enter(.waking(running, MachineState.Waking(cause: cause.rawValue, flow: flow)))
   }
 
   /// The VM runs and its detour is gone. Comes once from the sentry's notice and perhaps once more with
@@ -148,16 +134,15 @@ extension Machine {
     case .asleep:
       startWaking(running, cause: outcome.cause, flow: outcome.flow)
       await finishWaking(running, outcome)
-    case .waking(_, let waking):
+    case .waking:
       enter(.awake(running))
       await step(.finished)
-      let prefetched = await waking.prefetch.value
       memo.wakes += 1
       memo.lastWake = WakeReport(
         at: Date(), reason: outcome.cause.rawValue, flow: outcome.flow,
         firstFrameToContinueSeconds: outcome.firstFrameToContinueSeconds,
         continueSeconds: outcome.continueSeconds, heldFrames: outcome.heldFrames,
-        totalSeconds: outcome.totalSeconds, clockStepped: false, prefetchedBytes: prefetched)
+        totalSeconds: outcome.totalSeconds, clockStepped: false, prefetchedBytes: prefetchedBytes)
       await saveHistory()
       await tell(
         .awake, "\(name) is awake: \(outcome.cause.rawValue)",
@@ -168,7 +153,6 @@ extension Machine {
           "answeredFrames": "\(outcome.answeredFrames)",
         ])
       stepClockSoon()
-      Task { await self.recordWorkingSet(running) }
     case .fallingAsleep, .awake, .saving, .stopped, .starting, .failed: return
     }
   }
@@ -201,14 +185,5 @@ extension Machine {
 
   private static func wallClockNanoseconds() -> Int64 {
     Int64(Date().timeIntervalSince1970 * 1e9)
-  }
-
-  private func recordWorkingSet(_ running: RunningMachine) async {
-    try? await Task.sleep(for: Self.workingSetWindow)
-    guard case .awake = state else { return }
-    let memoryBytes = request.memoryBytes
-    workingSet = try? await onBlockingThread("working set") {
-      try GuestMemory(of: running.process, expectedBytes: memoryBytes).workingSet()
-    }
   }
 }

@@ -18,6 +18,7 @@ struct MachineContext: Sendable {
   let events: EventLog
   let sentry: SentrySupervisor
   let swap: SwapReservations
+  let prefetches: PrefetchGate
   let groups: ControlGroupHierarchy?
   let logger: Logger
 }
@@ -42,7 +43,14 @@ actor Machine {
   var idleSince = ContinuousClock.now
   /// An automatic sleep that failed is not tried again before this.
   var nextAutomaticSleep = ContinuousClock.now
-  var workingSet: WorkingSet?
+  /// What its next wake will read ahead; while it sleeps.
+  var wakePlan: WakePlan?
+  /// The second stage of its present sleep, or of its last one.
+  var deepening: Deepening?
+  /// What is being read ahead and recorded since its last wake.
+  var wakeWork: Task<Void, Never>?
+  /// By the wake work under way.
+  var prefetchedBytes: UInt64 = 0
   /// When a new sentry last took the sleeping VM over from one that had died.
   var resumedGuardAt: ContinuousClock.Instant?
   /// What is being done about a sentry that came back.
@@ -121,6 +129,12 @@ actor Machine {
     let woken = stateWaiters
     stateWaiters.removeAll()
     for waiter in woken { waiter.resume() }
+  }
+
+  /// Notes what more the present sleep has brought.
+  func amend(_ report: SleepReport) {
+    guard case .asleep(let running, _) = state else { return }
+    state = .asleep(running, report)
   }
 
   /// Waits until the VM has left a passing state.

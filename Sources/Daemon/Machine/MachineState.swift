@@ -18,7 +18,6 @@ enum MachineState {
   struct Waking {
     let cause: String
     let flow: String?
-    let prefetch: Task<UInt64, Never>
   }
 
   /// What a VM's QEMU and network consist of, while there is a QEMU.

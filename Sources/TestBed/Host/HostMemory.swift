@@ -22,6 +22,16 @@ public struct HostMemory: Sendable, Hashable {
     try MemoryInformation.current().availableBytes
   }
 
+  /// What a process has in memory, each page divided by the number of processes that map it (PSS).
+  public static func proportionalBytes(of pid: Int32) throws -> UInt64 {
+    try ProcessMemory.proportionalSetBytes(pid: pid)
+  }
+
+  /// The page tables of a process.
+  public static func pageTableBytes(of pid: Int32) throws -> UInt64 {
+    try ProcessMemory.pageTableBytes(pid: pid)
+  }
+
   /// What a process has in memory of its own: its anonymous and its shared memory, without files
   /// (/proc/PID/status).
   public static func residentBytes(of pid: Int32) throws -> UInt64 {

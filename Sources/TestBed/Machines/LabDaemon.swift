@@ -28,6 +28,11 @@ public actor LabDaemon {
     client = DormouseClient(socketPath: socket)
   }
 
+  /// What the daemon keeps of a machine's wakes, to read ahead at the next.
+  public nonisolated func wakeRecord(of name: String) -> String {
+    stateDirectory + "/machines/\(name)/wake-record"
+  }
+
   /// The daemon's process number.
   public var pid: Int32? { process?.pid }
 

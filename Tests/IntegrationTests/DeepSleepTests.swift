@@ -1,0 +1,205 @@
+import API
+import FoundationEssentials
+import Glibc
+import TestBed
+import Testing
+
+/// The second stage of a sleep: QEMU's own memory in swap, too, and what wakes use read ahead.
+@Suite(
+  .serialized, .timeLimit(.minutes(5)), .showsLogsOnFailure,
+  .scene("deep", memoryMegabytes: 384))
+struct DeepSleepTests {
+  static let patience = Duration.seconds(10)
+  /// What a sleeping QEMU may have in memory, in bytes.
+  static let residentLimit: UInt64 = 4 << 20
+  /// So long a wake is watched for what it uses, and a little longer.
+  static let recording = Duration.milliseconds(2_500)
+
+  let scene: Scene
+
+  init() async throws {
+    scene = try Scene.current()
+    if try await scene.machine().state == .asleep { _ = try await scene.api.wake(scene.name) }
+  }
+
+  @Test("QEMU goes as well, stays away, and comes back at once")
+  func costsNextToNothing() async throws {
+    try await restart()
+    let echo = try await EchoConnection(from: scene.client, to: scene.guest.addresses.ipv4)
+    try await echo.echo(Array("before".utf8))
+    let awake = try await residentBytes()
+    let report = try await sleepDeeply()
+    #expect(try #require(report.qemuReleasedBytes) > 8 << 20)
+    #expect(report.netGainBytes > Int64(report.releasedBytes))
+    let asleep = try await residentBytes()
+    print("QEMU: \(awake >> 10) KiB awake, \(asleep >> 10) KiB asleep")
+    #expect(asleep <= Self.residentLimit)
+    #expect(try #require(report.processResidentBytes) <= Self.residentLimit)
+    // Whoever asks QEMU for something brings it back.
+    try await Task.sleep(for: .seconds(3))
+    _ = try await scene.machine()
+    #expect(try await residentBytes() <= asleep + 256 << 10)
+    try await echo.echo(Array("payload".utf8), within: Self.patience)
+    try await scene.expectReachable()
+
+    try await Task.sleep(for: Self.recording)
+    #expect(try await prefetchedAtNextWake() > 1 << 20)
+  }
+
+  @Test("What a wake uses is remembered by the next daemon")
+  func recordSurvivesTheDaemon() async throws {
+    try await restart()
+    try await makeRecord()
+    _ = try await sleepDeeply()
+    try await scene.daemon.kill()
+    try await scene.daemon.start()
+    #expect(try await scene.wait(for: .asleep).sleep?.qemuReleasedBytes != nil)
+    #expect(try await prefetchedByWaking() > 1 << 20)
+    try await scene.expectReachable()
+  }
+
+  @Test("A record that is damaged, another's or huge is no obstacle", arguments: 0..<3)
+  func uselessRecord(kind: Int) async throws {
+    try await restart()
+    try await makeRecord()
+    let path = scene.daemon.wakeRecord(of: scene.name)
+    let url = URL(filePath: path)
+    var bytes = [UInt8](try Data(contentsOf: url))
+    switch kind {
+    case 0: bytes[bytes.count / 2] ^= 1
+    // The number of the process.
+    case 1: bytes[8] ^= 1
+    default: bytes = [UInt8](repeating: 0x44, count: 64 << 20)
+    }
+    try Data(bytes).write(to: url)
+    _ = try await sleepDeeply()
+    #expect(try await prefetchedByWaking() == 0)
+    try await scene.expectReachable()
+    // The wake has made a new one.
+    try await Task.sleep(for: Self.recording)
+    #expect(try await prefetchedAtNextWake() > 1 << 20)
+  }
+
+  @Test("Swap that fills up while QEMU's own memory goes: the VM ends up awake")
+  func swapFull() async throws {
+    try await restart(environment: ["DORMOUSE_FAILPOINTS": "deepen.pagingOut=halt"])
+    let daemon = try #require(await scene.daemon.pid)
+    let hog = SwapHog()
+    let mark = try await scene.eventMark()
+    do {
+      try await hog.fill(leavingFree: scene.memory().groupBytes + 192 << 20)
+      async let asleep = try? scene.sleep(within: .seconds(30))
+      try await eventually("the daemon to halt", within: .seconds(20), every: .milliseconds(10)) {
+        try isHalted(daemon) ? () : nil
+      }
+      try await hog.fill(leavingFree: 0)
+      kill(daemon, SIGCONT)
+      _ = await asleep
+      try await scene.event(.sleepFailed, code: "swapFull", after: mark, within: .seconds(20))
+    } catch {
+      kill(daemon, SIGCONT)
+      hog.release()
+      throw error
+    }
+    hog.release()
+    #expect(try await scene.machine().lastFailure?.code.rawValue == "swapFull")
+    #expect(try await scene.detours() == 0)
+    try await scene.expectReachable()
+  }
+
+  @Test("A daemon killed while it pages QEMU out: the VM sleeps on, and deeply")
+  func daemonKilled() async throws {
+    try await restart(environment: ["DORMOUSE_FAILPOINTS": "deepen.pagingOut=kill"])
+    _ = try? await scene.sleep()
+    try await scene.daemon.waitForExit(within: Self.patience)
+    try await scene.daemon.start(arguments: ["--deep-after", "0"])
+    _ = try await scene.wait(for: .asleep)
+    try await untilDeep()
+    #expect(try await residentBytes() <= Self.residentLimit)
+    _ = try await scene.api.wake(scene.name)
+    try await scene.expectReachable()
+  }
+
+  @Test("A QEMU that dies while its memory is read ahead: the daemon says so and goes on")
+  func diesDuringPrefetch() async throws {
+    try await restart()
+    try await makeRecord()
+    try await restart(environment: ["DORMOUSE_FAILPOINTS": "wake.noticed=halt"])
+    let daemon = try #require(await scene.daemon.pid)
+    let asleep = try await sleepDeeply()
+    #expect(asleep.qemuReleasedBytes != nil)
+    let qemu = try #require(try await scene.machine().pid)
+    let mark = try await scene.eventMark()
+    let echo = Task {
+      try await EchoConnection(
+        from: scene.client, to: scene.guest.addresses.ipv4, within: Self.patience)
+    }
+    do {
+      try await eventually("the daemon to halt", within: .seconds(20), every: .milliseconds(5)) {
+        try isHalted(daemon) ? () : nil
+      }
+    } catch {
+      kill(daemon, SIGCONT)
+      throw error
+    }
+    kill(qemu, SIGKILL)
+    kill(daemon, SIGCONT)
+    _ = await echo.result
+    try await scene.event(.died, after: mark, within: Self.patience)
+    #expect(try await scene.machine().state == .failed)
+    #expect(access(scene.daemon.wakeRecord(of: scene.name), F_OK) != 0, "its record stayed behind")
+    _ = try await scene.api.start(scene.name)
+    try await scene.guest.waitUntilUp(from: scene.client)
+    _ = try await scene.sleep()
+    _ = try await scene.api.wake(scene.name)
+    try await scene.expectReachable()
+  }
+
+  // MARK: -
+
+  /// A daemon that pages QEMU out as soon as its guest sleeps.
+  private func restart(environment: [String: String] = [:]) async throws {
+    try await scene.daemon.stop()
+    try await scene.daemon.start(arguments: ["--deep-after", "0"], environment: environment)
+  }
+
+  private func sleepDeeply() async throws -> SleepReport {
+    try await scene.sleep()
+    return try await untilDeep()
+  }
+
+  @discardableResult
+  private func untilDeep() async throws -> SleepReport {
+    try await eventually("QEMU to be paged out", within: .seconds(30)) {
+      guard let report = try await scene.machine().sleep, report.qemuReleasedBytes != nil else {
+        return nil
+      }
+      return report
+    }
+  }
+
+  /// Lets the VM sleep and wake once, so that there is a record.
+  private func makeRecord() async throws {
+    _ = try await sleepDeeply()
+    _ = try await scene.api.wake(scene.name)
+    try await scene.expectReachable()
+    try await Task.sleep(for: Self.recording)
+    #expect(access(scene.daemon.wakeRecord(of: scene.name), R_OK) == 0)
+  }
+
+  private func prefetchedAtNextWake() async throws -> UInt64 {
+    _ = try await sleepDeeply()
+    return try await prefetchedByWaking()
+  }
+
+  private func prefetchedByWaking() async throws -> UInt64 {
+    _ = try await scene.api.wake(scene.name)
+    // It goes on for a moment when the VM is awake already.
+    try await Task.sleep(for: .seconds(1))
+    return try #require(try await scene.machine().lastWake).prefetchedBytes
+  }
+
+  private func residentBytes() async throws -> UInt64 {
+    try HostMemory.proportionalBytes(of: try #require(try await scene.machine().pid))
+  }
+}
