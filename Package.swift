@@ -120,7 +120,8 @@ let package = Package(
     tests(
       "IntegrationTests",
       [
-        "FuzzTargets", "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxNetwork", "LinuxSystem",
+        "FuzzTargets", "TestBed", "API", "Client", "Daemon", "Inventory", "LinuxNetwork",
+        "LinuxSystem",
         "QEMU", "Seamless", "SuspendToSwap",
       ]),
 

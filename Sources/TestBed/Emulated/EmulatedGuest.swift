@@ -87,7 +87,7 @@ final class EmulatedGuest: Sendable {
         .guardMachine(
           GuardedMachine(
             name: name, tapIndex: detour.machineTap, macAddress: Self.text(frames.mac), mtu: 1500,
-            asleep: true)),
+            asleep: true, rules: [])),
         descriptors: [
           given.monitor.rawValue, given.cursors.rawValue, given.detourTap.rawValue,
           learner.descriptor,
