@@ -1,13 +1,15 @@
 import Dispatch
 import GRDB
+import Synchronization
 
 /// The daemon's memory: which VMs there are, which step of which transition each is in, and what
 /// happened. One SQLite file in the state directory.
 ///
 /// A write that has returned is on the disk (write-ahead log, `synchronous=FULL`), also after a loss
-/// of power. A write that has thrown has changed nothing. Work is done on a queue of its own, one
-/// transaction after the other; no thread of the caller waits in the kernel. Cancelling the calling
-/// task does not interrupt a write: undoing a step must be able to journal, too.
+/// of power. A write that has thrown has changed nothing. Work is done on a queue of its own; no thread
+/// of the caller waits in the kernel. Writes that come while the disk is busy with earlier ones share the
+/// next transaction: a hundred machines that wake at once wait for the disk a few times, not hundreds.
+/// Cancelling the calling task does not interrupt a write: undoing a step must be able to journal, too.
 public final class Inventory: Sendable {
   /// Steps that the journal's history keeps.
   public static let historyLimit = 1000
@@ -17,6 +19,7 @@ public final class Inventory: Sendable {
   private static let openingQueue = DispatchQueue(label: "inventory.open")
 
   private let queue: DatabaseQueue
+  private let waiting = Mutex<[WaitingWrite]>([])
 
   private init(queue: DatabaseQueue) {
     self.queue = queue
@@ -62,21 +65,43 @@ public final class Inventory: Sendable {
     return Inventory(queue: queue)
   }
 
-  /// Does everything in `body` or nothing. Throws what the body throws as `.other` when it is no
+  /// Does everything in `body` or nothing; `body` may be run twice, of which one run counts.
+  ///
+  /// Throws what the body throws as `.other` when it is no
   /// ``InventoryError`` and none of SQLite's.
   @discardableResult
   public func write<Value: Sendable>(
     _ body: @escaping @Sendable (InventoryTransaction) throws -> Value
   ) async throws(InventoryError) -> Value {
     let result: Result<Value, any Error> = await withCheckedContinuation { continuation in
-      queue.asyncWrite(
-        { try body(InventoryTransaction(database: $0)) },
-        completion: { _, result in continuation.resume(returning: result) })
+      enqueue(
+        WaitingWrite(
+          perform: { transaction in
+            let value = try body(transaction)
+            return { continuation.resume(returning: .success(value)) }
+          },
+          fail: { continuation.resume(returning: .failure($0)) }))
     }
     do {
       return try result.get()
     } catch {
       throw InventoryError(error, while: "write to the inventory")
+    }
+  }
+
+  private func enqueue(_ write: WaitingWrite) {
+    let isFirst = waiting.withLock { waiting in
+      waiting.append(write)
+      return waiting.count == 1
+    }
+    guard isFirst else { return }
+    // All that have come by the time the queue gets to it.
+    queue.asyncWriteWithoutTransaction { [self] database in
+      WaitingWrite.commit(
+        waiting.withLock { waiting in
+          defer { waiting = [] }
+          return waiting
+        }, in: database)
     }
   }
 

@@ -40,6 +40,13 @@ struct DensityField: Sendable {
     try await wakeOneByOne(plots.shuffled(), daemon, &result)
     Report.line("waking all of them within one second")
     result.storm = try await storm(plots, daemon)
+    // All at the same time: each that goes makes room for the others' end.
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for plot in plots {
+        group.addTask { _ = try await daemon.client.stop(plot.guest.name, force: true) }
+      }
+      try await group.waitForAll()
+    }
     await daemon.tearDown()
     network.remove()
     return result
@@ -156,24 +163,31 @@ struct DensityField: Sendable {
         return machines.allSatisfy { $0.state == .awake } ? (clock.now - start).inSeconds : nil
       }
     }
-    let replies = await withTaskGroup(of: DensityResult.Reply?.self) { group in
+    let (replies, pages) = await withTaskGroup(of: (DensityResult.Reply?, Bool).self) { group in
       for plot in plots {
         let offset = Double.random(in: 0..<Self.stormWidth.inSeconds)
         group.addTask {
           try? await clock.sleep(until: start + .seconds(offset))
           let sent = (clock.now - start).inSeconds
-          guard let delay = await plot.use() else { return nil }
-          return DensityResult.Reply(
-            machine: plot.guest.name, sentAfterSeconds: sent, firstByteSeconds: delay.inSeconds)
+          let delay = await plot.use()
+          let fetched = await plot.fetches()
+          let reply = delay.map {
+            DensityResult.Reply(
+              machine: plot.guest.name, sentAfterSeconds: sent, firstByteSeconds: $0.inSeconds)
+          }
+          return (reply, fetched)
         }
       }
-      return await group.reduce(into: [DensityResult.Reply]()) { replies, reply in
+      var replies: [DensityResult.Reply] = []
+      var pages = 0
+      for await (reply, fetched) in group {
         if let reply { replies.append(reply) }
+        if fetched { pages += 1 }
       }
+      return (replies, pages)
     }
     let awake = try await allAwake.value
-    var lost = plots.count - replies.count
-    for plot in plots where await !plot.fetches() { lost += 1 }
+    let lost = plots.count - replies.count + plots.count - pages
     return try await DensityResult.Storm(
       replies: replies, allAwakeSeconds: awake, connectionsLost: lost,
       heldFrames: count("heldFrames", since: mark, daemon),

@@ -306,6 +306,72 @@ struct InventoryTests {
     }
   }
 
+  @Test("Of many writes at a time each succeeds or fails for itself")
+  func crowd() async throws {
+    struct Refused: Error {}
+    try await withTemporaryDirectory { directory in
+      let inventory = try await Inventory.open(path: directory + "/inventory.sqlite")
+      try await inventory.write { try $0.insert(record("taken")) }
+      let done = await withTaskGroup(of: String?.self) { group in
+        for number in 0..<300 {
+          group.addTask {
+            let name = "m\(number)"
+            let new = record(name)
+            do {
+              return try await inventory.write { transaction in
+                try transaction.insert(new)
+                if number % 3 == 1 { throw Refused() }
+                if number % 3 == 2 { try transaction.insert(record("taken")) }
+                return name
+              }
+            } catch {
+              return nil
+            }
+          }
+        }
+        return await group.reduce(into: Set<String>()) { names, name in
+          if let name { names.insert(name) }
+        }
+      }
+      #expect(done == Set(stride(from: 0, to: 300, by: 3).map { "m\($0)" }))
+      let names = try await inventory.read { try $0.records().map(\.name) }
+      #expect(Set(names) == done.union(["taken"]))
+    }
+  }
+
+  @Test("Of many writes to a full disk, what has returned is there, and what has thrown is not")
+  func crowdOnAFullDisk() async throws {
+    try await withTemporaryDirectory { directory in
+      let mountPoint = directory + "/small"
+      try FileManager.default.createDirectory(
+        atPath: mountPoint, withIntermediateDirectories: false)
+      try #require(mount("tmpfs", mountPoint, "tmpfs", 0, "size=512k") == 0, "needs CAP_SYS_ADMIN")
+      defer { umount2(mountPoint, Int32(MNT_DETACH)) }
+      let path = mountPoint + "/inventory.sqlite"
+      let inventory = try await Inventory.open(path: path)
+      let (done, failed) = await withTaskGroup(of: (String, Bool).self) { group in
+        for number in 0..<200 {
+          var new = record("m\(number)")
+          new.requestJSON = Data(repeating: UInt8(ascii: "x"), count: 8192)
+          group.addTask { [new] in
+            do {
+              try await inventory.write { try $0.insert(new) }
+              return (new.name, true)
+            } catch {
+              return (new.name, (error as? InventoryError)?.code != .diskFull)
+            }
+          }
+        }
+        return await group.reduce(into: (Set<String>(), Set<String>())) { sets, result in
+          if result.1 { sets.0.insert(result.0) } else { sets.1.insert(result.0) }
+        }
+      }
+      #expect(!done.isEmpty && !failed.isEmpty)
+      let names = try await inventory.read { try $0.records().map(\.name) }
+      #expect(Set(names) == done)
+    }
+  }
+
   @Test("An inventory of the first release is brought up to date, with machines and journal")
   func upgrade() async throws {
     try await withTemporaryDirectory { directory in

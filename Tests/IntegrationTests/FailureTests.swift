@@ -285,6 +285,9 @@ struct FailureTests {
     #expect(warning.message.contains("qemu-guest-agent"))
     #expect(try await scene.machine().lastWake?.clockStepped == false)
     try await scene.guest.run("systemctl start qemu-guest-agent", from: scene.client)
+    try await eventually("the clock to be set after all", within: .seconds(60)) {
+      try await scene.machine().lastWake?.clockStepped == true ? () : nil
+    }
   }
 
   // MARK: - Starting

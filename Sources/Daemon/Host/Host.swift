@@ -67,7 +67,9 @@ public actor Host: HostService, Service {
     context = MachineContext(
       configuration: configuration, directory: directory, inventory: inventory,
       events: try await EventLog(inventory: inventory, logger: logger), sentry: supervisor,
-      swap: SwapReservations(), prefetches: PrefetchGate(), groups: groups, logger: logger)
+      swap: SwapReservations(), prefetches: Turnstile(places: 4),
+      clockSteps: Turnstile(places: max(4, 2 * ProcessInfo.processInfo.activeProcessorCount)),
+      groups: groups, logger: logger)
     hostRules = try await Self.rules(configuration, inventory, logger)
     for record in try await inventory.read({ try $0.records() }) {
       machines[record.name] = try Machine(record: record, context: context)

@@ -12,6 +12,10 @@ extension Machine {
   /// How long it then gets to set the clock. It sets the system's at once, but answers when hwclock has set
   /// the hardware's, which tries for the beginning of a second again and again in a guest that is busy.
   static let clockDeadline = Duration.seconds(30)
+  /// How long to wait before each try to set it.
+  private static let clockPauses: [Duration] = [
+    .zero, .seconds(5), .seconds(30), .seconds(60),
+  ]
 
   /// Wakes the VM by order; returns when it runs.
   func wake() async throws {
@@ -157,29 +161,46 @@ extension Machine {
     }
   }
 
+  /// The guest slept and its clock with it: tell it what time it is, and do not give up at the first try. On
+  /// a host where many wake at once a guest may not get to answer for a while.
   func stepClockSoon() {
-    Task { await self.stepClock() }
+    let wake = memo.wakes
+    Task {
+      for (attempt, pause) in Self.clockPauses.enumerated() {
+        try? await Task.sleep(for: pause)
+        let isDone = await context.clockSteps.turn {
+          // One that has stopped or fallen asleep meanwhile cannot answer; its next wake sets the clock.
+          guard await self.isAwake(since: wake) else { return true }
+          return await self.stepClock(after: wake, warns: attempt == 0)
+        }
+        if isDone { return }
+      }
+    }
   }
 
-  /// The guest slept and its clock with it: tell it what time it is (qemu-ga's guest-set-time).
-  private func stepClock() async {
-    let wake = memo.wakes
+  private func isAwake(since wake: Int) -> Bool {
+    if case .awake = state { memo.wakes == wake } else { false }
+  }
+
+  /// Sets the guest's clock by qemu-ga's guest-set-time. Returns whether it was set.
+  private func stepClock(after wake: Int, warns: Bool) async -> Bool {
     do {
       let agent = try await GuestAgentClient.connect(
         path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
       defer { agent.close() }
       try await agent.synchronize(deadline: Self.agentDeadline)
       try await agent.setTime(Self.wallClockNanoseconds(), deadline: Self.clockDeadline)
-      memo.lastWake?.clockStepped = true
+      if memo.wakes == wake { memo.lastWake?.clockStepped = true }
       await saveHistory()
+      return true
     } catch {
-      // A VM that has stopped or fallen asleep meanwhile cannot answer; its next wake sets the clock.
-      guard case .awake = state, memo.wakes == wake else { return }
+      guard warns, isAwake(since: wake) else { return false }
       logger.warning("the guest's clock was not set", metadata: ["error": "\(error)"])
       await tell(
         .warning,
         "\(name) is awake, but its clock could not be set: \(error); is qemu-guest-agent running "
           + "in it?", ["code": "clockNotSet"])
+      return false
     }
   }
 

@@ -18,7 +18,10 @@ struct MachineContext: Sendable {
   let events: EventLog
   let sentry: SentrySupervisor
   let swap: SwapReservations
-  let prefetches: PrefetchGate
+  /// Who may read ahead from swap: one keeps a disk hardly busy, more than a few keep faults waiting.
+  let prefetches: Turnstile
+  /// Whose guest is told the time: each runs a program for it, which costs processors.
+  let clockSteps: Turnstile
   let groups: ControlGroupHierarchy?
   let logger: Logger
 }

@@ -1,11 +1,13 @@
-/// Who may read ahead from swap at this moment. With many wakes at a time each would slow all others down;
-/// so they take turns, and each turn is short.
-actor PrefetchGate {
-  /// One keeps a disk hardly busy; more than a few keep faults waiting.
-  private static let places = 4
-
-  private var free = places
+/// Lets a few in at a time, in the order of their coming. What each wake needs of the host's disk or
+/// processors would slow all others down if hundreds needed it at once.
+actor Turnstile {
+  private var free: Int
   private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  /// - Parameter places: how many may be in at a time, at least one.
+  init(places: Int) {
+    free = max(places, 1)
+  }
 
   /// Runs the body when it is its turn.
   nonisolated func turn<Value: Sendable>(
