@@ -41,8 +41,12 @@ struct HostilePeerTests {
       #expect(still.state == .asleep)
       #expect(still.wakes == asleep.wakes)
 
-      // The rest wakes it, as it may.
-      let anything = try await send(.seconds(3), by: sender, stations) { $0.next() }
+      // The rest wakes it, as it may. What is meant for all reaches the other VM as well, and may wake that.
+      let anything = try await send(.seconds(3), by: sender, stations) { frames in
+        var frame = frames.next()
+        while let first = frame.first, first & 1 == 1 { frame = frames.next() }
+        return frame
+      }
       #expect(anything > 1_000)
       print("\(harmless) harmless frames, then \(anything) of all kinds")
       try await waitForState(scene.api, "besieged", .awake, within: .seconds(20))

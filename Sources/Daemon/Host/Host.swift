@@ -194,6 +194,16 @@ public actor Host: HostService, Service {
     return recovered
   }
 
+  /// Questions wait too, so that nobody is told of a VM as it was described and not as it is; but not for
+  /// long, since a QEMU that does not answer keeps the daemon looking.
+  private func recoveredSoon() async {
+    let clock = ContinuousClock()
+    let end = clock.now + .seconds(2)
+    while !recovered, !ending, clock.now < end {
+      guard (try? await clock.sleep(for: .milliseconds(10))) != nil else { return }
+    }
+  }
+
   private func requireRecovered() async throws {
     guard await untilRecovered() else {
       throw APIError(.unavailable, "the daemon is stopping", intact: "all virtual machines go on")
@@ -203,6 +213,7 @@ public actor Host: HostService, Service {
   // MARK: - HostService
 
   public func status() async throws -> HostStatus {
+    await recoveredSoon()
     let memory = try MemoryInformation.current()
     var counts: [String: Int] = [:]
     for machine in machines.values { counts[await machine.stateName.rawValue, default: 0] += 1 }
@@ -215,6 +226,7 @@ public actor Host: HostService, Service {
   }
 
   public func list() async throws -> [VirtualMachine] {
+    await recoveredSoon()
     var result: [VirtualMachine] = []
     for name in machines.keys.sorted() {
       if let machine = machines[name] { result.append(await machine.view()) }
@@ -223,7 +235,8 @@ public actor Host: HostService, Service {
   }
 
   public func show(_ name: String) async throws -> VirtualMachine {
-    try await machine(name).view()
+    await recoveredSoon()
+    return try await machine(name).view()
   }
 
   public func create(_ request: CreateRequest) async throws -> VirtualMachine {
