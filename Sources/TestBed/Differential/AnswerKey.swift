@@ -99,6 +99,16 @@ struct AnswerKey: Hashable, Sendable {
     }
   }
 
+  /// The protocol above IP; nil for what is not IP or is cut off.
+  static func transport(of frame: Bytes) -> Int? {
+    let (type, offset) = network(of: frame)
+    return switch type {
+    case 0x0800: frame.number(offset + 9, 1)
+    case 0x86dd: transport(of: frame, at: offset)?.next
+    default: nil
+    }
+  }
+
   /// The EtherType behind the tags, and where the network layer begins.
   static func network(of frame: Bytes) -> (type: Int, offset: Int) {
     var offset = 12

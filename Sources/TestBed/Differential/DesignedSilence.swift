@@ -25,8 +25,13 @@ public struct DesignedSilence: Sendable {
     },
     DesignedSilence(
       name: "closedPort",
-      reason: "The guest would repeat that nobody listens; whoever asks has been told."
-    ) { _, verdict in verdict == .ignore(.closedPort) },
+      reason: """
+        A datagram for a port that the guest has refused to somebody else, or one more than the limit of \
+        ICMP errors: nobody waits for the news that nobody listens, and waking would be no use.
+        """
+    ) { frame, verdict in
+      verdict == .ignore(.closedPort) && AnswerKey.transport(of: frame.bytes) == Above.udp
+    },
     DesignedSilence(
       name: "loop",
       reason: "A frame that says to come from the guest itself; an answer would confuse switches."

@@ -36,6 +36,12 @@ struct DifferentialGenerator {
   static let ipv4Group = "239.77.0.1"
   static let ipv6Group = "ff05::77:1"
 
+  /// Ports at which the guest has refused the first stations.
+  static let refusedTCPPorts = [1, 65_535]
+  static let refusedUDPPorts = [9, 53]
+  /// The sentry remembers eight refusals: of two stations by two protocols of two families.
+  static let refusedStations = 2
+
   var random = SeededGenerator(seed: 0)
 
   /// - Returns: nil when the kind needs what is used up.
@@ -72,6 +78,11 @@ struct DifferentialGenerator {
 
   /// A station that nothing else in the same handful of frames uses.
   func station(_ number: Int) -> DifferentialStation { stations[number % stations.count] }
+
+  /// One that the guest has refused, in half of all cases.
+  mutating func perhapsRefusedStation(_ number: Int) -> DifferentialStation {
+    chance(50) ? stations[number % Self.refusedStations] : station(number)
+  }
 
   /// A station's link-local address.
   func linkLocal(_ number: Int) -> Bytes {

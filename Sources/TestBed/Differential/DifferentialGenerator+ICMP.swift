@@ -66,7 +66,7 @@ extension DifferentialGenerator {
 
   mutating func datagramFrame(_ number: Int) -> DifferentialFrame? {
     let isIPv6 = chance(50)
-    let station = station(number)
+    let station = perhapsRefusedStation(number)
     let source = isIPv6 ? station.ipv6 : station.ipv4
     let destination = isIPv6 ? guest.ipv6 : guest.ipv4
     let port = pick([7_777, 9, 53, 67, 123, 5_353, 33_434])

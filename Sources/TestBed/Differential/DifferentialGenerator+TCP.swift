@@ -148,7 +148,7 @@ extension DifferentialGenerator {
   /// Segments of connections that there are not: to a port where somebody listens, and to others.
   mutating func strangerFrame(_ number: Int) -> DifferentialFrame? {
     let isIPv6 = chance(50)
-    let station = station(number)
+    let station = perhapsRefusedStation(number)
     let source = isIPv6 ? station.ipv6 : station.ipv4
     let destination = isIPv6 ? guest.ipv6 : guest.ipv4
     let port = pick([80, 22, 7_777, 1, 4_444, 65_535])

@@ -83,6 +83,37 @@ extension DifferentialWire {
     return flows
   }
 
+  /// Ends the connections that the guest has closed, and those that it repeats something of because an
+  /// answer came too late for it; they are lost. The others stay as they are.
+  func settle(_ flows: inout [DifferentialFlow], to guest: DifferentialGuest) throws {
+    var resets = takeLooseEnds()
+    for frame in try receive(within: .milliseconds(100), until: { _ in false }) {
+      guard let segment = GuestSegment(in: frame), segment.flags & 0x04 == 0,
+        segment.flags & 0x03 != 0 || segment.payloadLength > 0,
+        let key = AnswerKey(ofAnswer: frame)
+      else { continue }
+      resets[key] = segment.reset
+    }
+    resets.merge(takeLooseEnds()) { $1 }
+    for reset in resets.values { try send(reset) }
+    for index in flows.indices {
+      let key = AnswerKey(ofQuestion: flows[index].frame(flows[index].segment(), to: guest))
+      if resets[key] != nil { flows[index].state = .lost }
+    }
+  }
+
+  /// Has the guest refuse each of these, so that the sentry learns that nobody listens.
+  func beRefused(_ frames: [Bytes]) throws {
+    for start in stride(from: 0, to: frames.count, by: Self.handful) {
+      let some = frames[start..<min(start + Self.handful, frames.count)]
+      let keys = Set(some.map { AnswerKey(ofQuestion: $0) })
+      for frame in some { try send(frame) }
+      _ = try receive(within: Self.patience) { frames in
+        keys.isSubset(of: frames.compactMap { AnswerKey(ofAnswer: $0) })
+      }
+    }
+  }
+
   /// Sends frames to the sentry and compares its answers, byte for byte, with what its logic says.
   ///
   /// - Returns: for each handful whose answers are others: the number of its first frame, and what is

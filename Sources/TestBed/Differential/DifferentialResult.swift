@@ -19,6 +19,8 @@ public struct DifferentialResult: Sendable {
   /// Frames by kind, and how many of them the sentry answered.
   public internal(set) var kinds: [String: Kind] = [:]
   public internal(set) var seconds = 0.0
+  /// When the sentry was last asked what it may answer by an ICMP error.
+  var lastErrors: ContinuousClock.Instant?
 
   public struct Kind: Sendable, Hashable {
     public internal(set) var frames = 0

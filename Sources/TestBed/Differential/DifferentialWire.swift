@@ -12,6 +12,8 @@ final class DifferentialWire: Sendable {
   /// Who has which address, as the frames that were sent say: the guest may have to ask before it can
   /// answer.
   private let owners = Mutex<[Bytes: Bytes]>([:])
+  /// What ends each connection that the guest has closed and nobody has answered.
+  private let looseEnds = Mutex<[AnswerKey: Bytes]>([:])
 
   /// A frame is 1514 bytes and a tag or two.
   private static let longestFrame = 2_048
@@ -49,7 +51,10 @@ final class DifferentialWire: Sendable {
         if let tag = received.vlanTag {
           frame.insert(contentsOf: be16(0x8100) + be16(Int(tag)), at: 12)
         }
-        if try !answerQuestion(frame) { frames.append(frame) }
+        if try !answerQuestion(frame) {
+          noteEnd(frame)
+          frames.append(frame)
+        }
       }
       if isEnough(frames) { return frames }
       let left = end - clock.now
@@ -62,6 +67,21 @@ final class DifferentialWire: Sendable {
   /// Forgets what has come until now.
   func discard() throws {
     _ = try receive(within: .zero) { _ in true }
+  }
+
+  /// Takes the connections that the guest has closed since the last call.
+  func takeLooseEnds() -> [AnswerKey: Bytes] {
+    looseEnds.withLock { ends in
+      defer { ends = [:] }
+      return ends
+    }
+  }
+
+  private func noteEnd(_ frame: Bytes) {
+    guard let segment = GuestSegment(in: frame), segment.flags & 0x01 != 0,
+      let key = AnswerKey(ofAnswer: frame)
+    else { return }
+    looseEnds.withLock { $0[key] = segment.reset }
   }
 
   /// Notes whose address a frame comes from.

@@ -8,6 +8,7 @@ import Seamless
 final class SentryPrediction {
   private let memory: UnsafeMutableRawBufferPointer
   private var sentry: Sentry
+  private let mtu: Int
   private var replies = FrameBuffer()
 
   /// Copies the table of a guest that sleeps.
@@ -24,6 +25,7 @@ final class SentryPrediction {
         else { continue }
         if let table = try? CursorTable(attaching: copy), table.guest.bytes == guest {
           memory = copy
+          self.mtu = mtu
           sentry = Sentry(table: table, mtu: mtu, at: MonotonicClock.nowNanoseconds())
           sentry.beginSleep()
           return
@@ -52,15 +54,16 @@ final class SentryPrediction {
   }
 
   /// The verdict on the next frame, and the answers. A frame that wakes is not sent to the sentry, so it
-  /// does not count against the limit of doubts.
+  /// does not count against the limit of doubts. Datagrams do not count against the limit of ICMP errors
+  /// either: whether that is reached depends on the time.
   func judge(_ frame: Bytes) -> (verdict: Verdict, answers: [Bytes]) {
     replies.removeAll()
-    var trial = sentry
-    let verdict = frame.withUnsafeBytes {
-      trial.verdict(for: $0, at: MonotonicClock.nowNanoseconds(), replies: &replies)
-    }
+    let now = MonotonicClock.nowNanoseconds()
+    let isDatagram = AnswerKey.transport(of: frame) == Above.udp
+    var trial = isDatagram ? Sentry(table: sentry.table, mtu: mtu, at: now) : sentry
+    let verdict = frame.withUnsafeBytes { trial.verdict(for: $0, at: now, replies: &replies) }
     if case .wake = verdict { return (verdict, []) }
-    sentry = trial
+    if !isDatagram { sentry = trial }
     return (verdict, (0..<replies.count).map { replies.withFrame($0) { Bytes($0) } })
   }
 }
