@@ -10,8 +10,9 @@ struct BenchEmulated: AsyncParsableCommand {
       Needs the lab: scripts/lab.sh dormouse-lab bench-emulated
 
       Each guest has two real taps, the real filters of a detour, a place at a bridge and connections. \
-      Emulated are QEMU, the guest in it, and the daemon. Ends with a status other than 0 when a frame was \
-      lost, or a guest takes more than 16 KiB or 3 descriptors of the sentry.
+      Emulated are QEMU, the guest in it, and the daemon. Bridged frames are kept from iptables (see Limits in \
+      docs/operating.md). Ends with a status other than 0 when a frame was lost, or a guest takes more than \
+      16 KiB or 3 descriptors of the sentry.
       """)
 
   @Option(help: "Guests; each takes two interfaces, and two descriptors here.")

@@ -17,8 +17,8 @@ struct BenchSentry: AsyncParsableCommand {
   @Option(help: "Requests of each kind.")
   var frames = 100_000
 
-  @Option(help: "Rounds with learning, and as many without.")
-  var rounds = 20
+  @Option(help: "Pairs of rounds, one with learning and one without.")
+  var rounds = 80
 
   @Option(help: "text, or json for one object as the last line.")
   var format = BenchSleep.Format.text
@@ -67,12 +67,16 @@ struct BenchSentry: AsyncParsableCommand {
 
   /// Of a real guest that is awake and busy.
   struct Learning: Sendable {
-    /// Round trips of 64 bytes, in seconds.
-    var watched: [Double] = []
-    var unwatched: [Double] = []
-    /// Bytes per second, there and back.
-    var watchedRates: [Double] = []
-    var unwatchedRates: [Double] = []
+    struct Round: Sendable {
+      /// Median round trip of 64 bytes, in seconds.
+      let delay: Double
+      /// Bytes per second, there and back.
+      let rate: Double
+    }
+
+    /// Those with the same index were measured one after the other.
+    var watched: [Round] = []
+    var unwatched: [Round] = []
   }
 
   private static func measureLearning(_ rounds: Int, in lab: Lab) async throws -> Learning {
@@ -99,21 +103,16 @@ struct BenchSentry: AsyncParsableCommand {
       let isWatched = (round % 2 == 0) == (round / 2 % 2 == 0)
       try learning.set(isWatched)
       var delays: [Double] = []
-      for _ in 0..<50 {
+      for _ in 0..<40 {
         delays.append(try await connection.echo(message).inSeconds)
         // Slow enough for the sentry to look at all of it: it looks away from 2000 frames a second.
         try await Task.sleep(for: .milliseconds(4))
       }
       var seconds = 0.0
-      for _ in 0..<8 { seconds += try await connection.echo(bulk).inSeconds }
-      let rate = Double(16 * bulk.count) / seconds
-      if isWatched {
-        result.watched += delays
-        result.watchedRates.append(rate)
-      } else {
-        result.unwatched += delays
-        result.unwatchedRates.append(rate)
-      }
+      for _ in 0..<4 { seconds += try await connection.echo(bulk).inSeconds }
+      let measured = Learning.Round(
+        delay: Quantiles(delays).p50, rate: Double(8 * bulk.count) / seconds)
+      if isWatched { result.watched.append(measured) } else { result.unwatched.append(measured) }
     }
     try learning.set(true)
     await daemon.tearDown()

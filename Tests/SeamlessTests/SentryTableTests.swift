@@ -62,6 +62,66 @@ struct SentryTableTests {
     #expect(CursorTable.byteCount() == 65536 + 4096 + 10 * 8192)
   }
 
+  @Test(
+    "Memory is taken only where something is known: ports of a guest that refuses take one page")
+  func sparsePorts() throws {
+    let memory = try CursorTable.makeMemory(for: Self.guest)
+    let size = CursorTable.byteCount()
+    let address = try #require(
+      mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0))
+    defer { munmap(address, size) }
+    let table = try CursorTable(
+      attaching: UnsafeMutableRawBufferPointer(start: address, count: size))
+    func pages() throws -> Int {
+      var status = stat()
+      try #require(fstat(memory.rawValue, &status) == 0)
+      return Int(status.st_blocks) * 512 / 4096
+    }
+    learnAddress(table)
+    #expect(try pages() == 1)
+    for port in 1...4 as ClosedRange<UInt16> { table.update(cursor(port)) }
+    #expect(try pages() == 2)
+    for (offset, kind) in [PortProtocol.tcp, .udp].enumerated() {
+      table.addRefusal(of: Self.remote, at: 23 + UInt16(offset), kind, localIndex: 0, now: 0)
+    }
+    table.setUsedPorts(UsedPorts(trust: .exact, tcp: [22, 80], udp: [68]))
+    table.generation += 1
+    #expect(try pages() == 3)
+    for port in 0...UInt16.max {
+      #expect(table.hasRefused(Self.remote, at: port, .tcp, localIndex: 0) == (port == 23))
+      #expect(table.hasRefused(Self.remote, at: port, .udp, localIndex: 0) == (port == 24))
+      #expect((table.unusedPortTrust(port, .tcp) == nil) == (port == 22 || port == 80))
+      #expect((table.unusedPortTrust(port, .udp) == nil) == (port == 68))
+    }
+    // Asking takes no memory either.
+    #expect(try pages() == 3)
+    table.removeRefusal(of: Self.remote, at: 23, .tcp, localIndex: 0)
+    #expect(!table.hasRefused(Self.remote, at: 23, .tcp, localIndex: 0))
+  }
+
+  @Test("Each port has a bit of its own in each bitmap")
+  func ports() throws {
+    try withMemory { memory in
+      _ = memory.initializeMemory(as: UInt8.self, repeating: 0xff)
+      let table = try CursorTable(formatting: memory, guest: Self.guest)
+      let tcp = (0..<4096).map { UInt16($0 * 16) }
+      let udp = (0..<4096).map { UInt16($0 * 16 + 7) }
+      for port in stride(from: UInt16(3), to: 65_000, by: 1_001) {
+        table.addRefusal(of: Self.remote, at: port, .tcp, localIndex: 0, now: 0)
+      }
+      table.setUsedPorts(UsedPorts(trust: .list, tcp: tcp, udp: udp))
+      table.generation += 1
+      let next = try CursorTable(attaching: memory)
+      for port in 0...UInt16.max {
+        #expect((next.unusedPortTrust(port, .tcp) == nil) == (port % 16 == 0))
+        #expect((next.unusedPortTrust(port, .udp) == nil) == (port % 16 == 7))
+        #expect(
+          next.hasRefused(Self.remote, at: port, .tcp, localIndex: 0)
+            == (port < 65_000 && port % 1_001 == 3))
+      }
+    }
+  }
+
   @Test("What one process writes, the next one reads")
   func attach() throws {
     try withMemory { memory in

@@ -4,12 +4,12 @@ import Glibc
 public import LinuxSystem
 
 /// Ports at which the guest has refused somebody: per peer, address of the guest's and protocol a bitmap
-/// of all ports, behind those of the used ports. A firewall may refuse one peer and ignore the next, so
+/// of all ports. A firewall may refuse one peer and ignore the next, so
 /// what one has been told says nothing about another.
 ///
 /// The header has a tag of 32 bytes for each, from 2320 on: peer 0 (two u64, as in a flow), since when it
 /// is filled 16, when it was last added to 20 (u32, seconds), place of the local address 24, protocol 25,
-/// family 26, 1 if used 27 (u8).
+/// family 26, 1 if used 27 (u8), used blocks of its bitmap 28 (u16).
 extension CursorTable {
   /// How many bitmaps there are; what was not added to for longest goes first, which costs a wake.
   static let refusalSlots = 8
@@ -17,8 +17,8 @@ extension CursorTable {
   private static let tagBytes = 32
 
   private func tag(_ slot: Int) -> Int { Self.tagStart + slot * Self.tagBytes }
-  private func bitmap(ofRefusals slot: Int) -> Int {
-    portStart + (2 + slot) * Self.bitmapBytes
+  private func bitmap(ofRefusals slot: Int) -> PortBitmap {
+    PortBitmap(number: 2 + slot, usedBlocks: tag(slot) + 28)
   }
 
   private func isInUse(_ slot: Int) -> Bool { load(tag(slot) + 27, as: UInt8.self) == 1 }
@@ -44,7 +44,7 @@ extension CursorTable {
   }
 
   /// Whether the guest has lately refused this peer at this port of this address.
-  func hasRefused(
+  package func hasRefused(
     _ peer: IPAddress, at port: UInt16, _ protocolKind: PortProtocol, localIndex: Int
   ) -> Bool {
     guard let slot = slot(protocolKind, localIndex, peer), isRecent(slot) else { return false }
@@ -60,7 +60,7 @@ extension CursorTable {
     }
   }
 
-  func addRefusal(
+  package func addRefusal(
     of peer: IPAddress, at port: UInt16, _ protocolKind: PortProtocol, localIndex: Int,
     now: UInt32
   ) {
@@ -70,7 +70,7 @@ extension CursorTable {
     if known == nil || !isRecent(slot) {
       store(UInt8(0), tag + 27)
       fence()
-      clearBitmap(at: bitmap(ofRefusals: slot))
+      clearBitmap(bitmap(ofRefusals: slot))
       let (high, low) = peer.words
       store(high, tag)
       store(low, tag + 8)
@@ -86,7 +86,7 @@ extension CursorTable {
   }
 
   /// The peer asks again: what it was told no longer counts.
-  func removeRefusal(
+  package func removeRefusal(
     of peer: IPAddress, at port: UInt16, _ protocolKind: PortProtocol, localIndex: Int
   ) {
     guard let slot = slot(protocolKind, localIndex, peer) else { return }

@@ -27,8 +27,8 @@ import Synchronization
 ///     2304  which sleep the used ports hold for, and how far they are trusted
 ///     2320  tags of refusals, 8 of 32 bytes
 ///     4096  slots of 64 bytes, one per flow, in buckets of 16
-///     then  bitmaps of ports, 8 KiB each: used ones of TCP and of UDP, refusals; untouched, and so without
-///           memory, until somebody is refused
+///     then  bitmaps of ports, in blocks that take no memory until they are used: the ports that are used
+///           with TCP and with UDP, refusals
 ///
 /// A flow lives in one of three buckets that its key hashes to: one of the first page, one of the
 /// next three pages, one of the rest, whichever has room first. So a guest with a few dozen flows
@@ -46,7 +46,7 @@ public struct CursorTable {
 
   static let bucketSlots = 16
   static let magic: UInt64 = 0x6573_756f_6d72_6f64  // "dormouse" in memory
-  static let version: UInt32 = 2
+  static let version: UInt32 = 3
 
   let memory: UnsafeMutableRawBufferPointer
   /// How many flows fit.
@@ -79,7 +79,7 @@ public struct CursorTable {
     // The magic goes first and comes last, so that a torn table is not taken for a whole one.
     store(UInt64(0), 0)
     fence()
-    // Bitmaps are cleared when they are first used.
+    // Blocks of bitmaps are cleared when they are first used.
     if !isZero {
       UnsafeMutableRawBufferPointer(rebasing: memory[..<(memory.count - Self.portBytes)])
         .initializeMemory(as: UInt8.self, repeating: 0)

@@ -26,7 +26,7 @@ public struct UsedPorts: Codable, Hashable, Sendable {
 }
 
 /// A protocol that has ports.
-enum PortProtocol: UInt8 {
+package enum PortProtocol: UInt8 {
   case tcp = 1
   case udp = 2
 }

@@ -38,6 +38,13 @@ struct EmulatedFrames {
     return packet(protocolNumber: 1, data, checksumAt: 2, coversAddresses: false)
   }
 
+  /// The guest's answer to such a request: who is seen to answer is answered for.
+  var echoReply: [UInt8] {
+    let data = [0, 0, 0, 0, 0x77, 0x77, 0, 1] + [UInt8](repeating: 0x2a, count: 56)
+    return packet(
+      protocolNumber: 1, data, checksumAt: 2, coversAddresses: false, isFromGuest: true)
+  }
+
   /// A TCP keepalive probe (RFC 9293, 3.8.4) on one of the guest's connections.
   func keepalive(flow: Int) -> [UInt8] {
     segment(flow: flow, sequence: Self.clientSequence &- 1, flags: 0x10, payload: [])
@@ -59,11 +66,12 @@ struct EmulatedFrames {
     return packet(protocolNumber: 6, header + payload, checksumAt: 16, coversAddresses: true)
   }
 
-  /// A whole IPv4 frame from the client to the guest.
+  /// A whole IPv4 frame from the client to the guest, or the other way.
   private func packet(
-    protocolNumber: UInt8, _ transport: [UInt8], checksumAt place: Int, coversAddresses: Bool
+    protocolNumber: UInt8, _ transport: [UInt8], checksumAt place: Int, coversAddresses: Bool,
+    isFromGuest: Bool = false
   ) -> [UInt8] {
-    let addresses = Self.clientAddress + address
+    let addresses = isFromGuest ? address + Self.clientAddress : Self.clientAddress + address
     var header: [UInt8] =
       [0x45, 0] + Self.bytes(UInt16(20 + transport.count))
       + [0x11, 0x22, 0x40, 0, 64, protocolNumber, 0, 0] + addresses
@@ -72,7 +80,8 @@ struct EmulatedFrames {
       coversAddresses ? addresses + [0, protocolNumber] + Self.bytes(UInt16(transport.count)) : []
     var body = transport
     body.replaceSubrange(place..<place + 2, with: Self.bytes(Self.checksum(pseudo + transport)))
-    return mac + Self.clientMAC + [0x08, 0x00] + header + body
+    let link = isFromGuest ? Self.clientMAC + mac : mac + Self.clientMAC
+    return link + [0x08, 0x00] + header + body
   }
 
   /// The Internet checksum (RFC 1071).

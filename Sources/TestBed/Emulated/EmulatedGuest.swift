@@ -96,7 +96,8 @@ final class EmulatedGuest: Sendable {
     }
   }
 
-  /// What a sentry would have learned of the guest: its address, and where its connections stand.
+  /// What a sentry would have learned of the guest: its address, that it answers pings, and where its
+  /// connections stand.
   private static func cursors(
     of frames: EmulatedFrames, flows: Int
   ) throws -> OwnedFileDescriptor {
@@ -114,7 +115,9 @@ final class EmulatedGuest: Sendable {
       attaching: UnsafeMutableRawBufferPointer(start: address, count: size))
     let now = MonotonicClock.nowNanoseconds()
     var learner = Learner(table: table, at: now)
-    _ = frames.assertion.withUnsafeBytes { learner.observe($0, direction: .fromGuest, at: now) }
+    for frame in [frames.assertion, frames.echoReply] {
+      frame.withUnsafeBytes { _ = learner.observe($0, direction: .fromGuest, at: now) }
+    }
     let client = EmulatedFrames.clientAddress
     for flow in 0..<flows {
       var cursor = Cursor(

@@ -53,6 +53,7 @@ public final class EmulatedGuestHost: Sendable {
     bridges = try await host.perform {
       // The interfaces of this namespace are silent.
       try KernelFile.write("1", to: "/proc/sys/net/ipv6/conf/default/disable_ipv6")
+      try Self.keepFramesFromIPTables()
       let netlink = try RouteNetlink()
       var bridges: [CInt] = []
       for number in 0..<count {
@@ -94,6 +95,18 @@ public final class EmulatedGuestHost: Sendable {
           // One that has been killed does not answer.
           try? await onBlockingThread("heartbeat") { _ = try sentry.request(.heartbeat) }
         }
+      }
+    }
+  }
+
+  /// As docs/operating.md advises for hosts with thousands of VMs: with `br_netfilter` the kernel looks the
+  /// interface of each bridged frame up in a table of 256 lists, which are long here.
+  private static func keepFramesFromIPTables() throws {
+    for family in ["iptables", "ip6tables", "arptables"] {
+      do throws(LinuxError) {
+        try KernelFile.write("0", to: "/proc/sys/net/bridge/bridge-nf-call-\(family)")
+      } catch  where error.code == .notFound {
+        // The module is not loaded.
       }
     }
   }
