@@ -36,9 +36,8 @@ public protocol HostService: Sendable {
   /// `POST /v1/virtual-machines/{name}/save`.
   func save(_ name: String, to request: SaveRequest) async throws -> VirtualMachine
 
-  /// Changes after how many seconds without activity a VM is put to sleep; nil is never.
-  /// `PATCH /v1/virtual-machines/{name}`.
-  func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine
+  /// Changes a VM's settings. `PATCH /v1/virtual-machines/{name}`.
+  func set(_ name: String, _ settings: SettingsRequest) async throws -> VirtualMachine
 
   /// The rules of a VM, or with nil the host's. `GET /v1/virtual-machines/{name}/rules`, `GET /v1/rules`.
   func rules(of name: String?) async throws -> RuleList

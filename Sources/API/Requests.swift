@@ -43,6 +43,8 @@ public struct CreateRequest: Codable, Sendable, Hashable {
   public var networks: [Network]
   /// Seconds without activity after which it is put to sleep; absent: only by order.
   public var idleAfterSeconds: Double?
+  /// What is read back after a wake; absent: `lazy`.
+  public var swapIn: SwapInMode?
   /// Absolute path of a template whose hardware it has, and from whose state its first start continues.
   public var template: String?
 
@@ -51,7 +53,7 @@ public struct CreateRequest: Codable, Sendable, Hashable {
     name: String, memoryBytes: UInt64, cpus: Int, image: String? = nil,
     imageFormat: ImageFormat? = nil, kernel: String? = nil, initrd: String? = nil,
     kernelCommandLine: String? = nil, networks: [Network] = [], idleAfterSeconds: Double? = nil,
-    template: String? = nil
+    swapIn: SwapInMode? = nil, template: String? = nil
   ) {
     self.name = name
     self.memoryBytes = memoryBytes
@@ -63,6 +65,7 @@ public struct CreateRequest: Codable, Sendable, Hashable {
     self.kernelCommandLine = kernelCommandLine
     self.networks = networks
     self.idleAfterSeconds = idleAfterSeconds
+    self.swapIn = swapIn
     self.template = template
   }
 }
@@ -78,34 +81,64 @@ public struct SaveRequest: Codable, Sendable, Hashable {
   }
 }
 
-/// The body of `PATCH /v1/virtual-machines/{name}`.
+/// The body of `PATCH /v1/virtual-machines/{name}`: what is left out stays as it is.
 public struct SettingsRequest: Codable, Sendable, Hashable {
-  /// Seconds without activity after which the VM is put to sleep; `null` is never.
-  public var idleAfterSeconds: Double?
+  /// When a VM is put to sleep by itself.
+  public enum Idle: Sendable, Hashable {
+    /// Only by order; `null` in JSON.
+    case never
+    /// After so many seconds without activity.
+    case after(seconds: Double)
+
+    /// nil is never.
+    public init(afterSeconds seconds: Double?) {
+      self = seconds.map { .after(seconds: $0) } ?? .never
+    }
+
+    /// nil for never.
+    public var afterSeconds: Double? {
+      switch self {
+      case .never: nil
+      case .after(let seconds): seconds
+      }
+    }
+  }
+
+  /// When the VM is put to sleep; `idleAfterSeconds` in JSON.
+  public var idle: Idle?
+  /// What is read back after its wakes, from the next one on.
+  public var swapIn: SwapInMode?
 
   /// A request from its parts.
-  public init(idleAfterSeconds: Double?) {
-    self.idleAfterSeconds = idleAfterSeconds
+  public init(idle: Idle? = nil, swapIn: SwapInMode? = nil) {
+    self.idle = idle
+    self.swapIn = swapIn
   }
 
   private enum CodingKeys: String, CodingKey {
     case idleAfterSeconds
+    case swapIn
   }
 
-  /// Reads the settings. The key must be there: a body that changes nothing is a mistake.
+  /// Reads the settings. One must be there: a body that changes nothing is a mistake.
   public init(from decoder: any Decoder) throws {
     let container = try decoder.container(keyedBy: CodingKeys.self)
-    guard container.contains(.idleAfterSeconds) else {
+    if container.contains(.idleAfterSeconds) {
+      idle = Idle(
+        afterSeconds: try container.decodeIfPresent(Double.self, forKey: .idleAfterSeconds))
+    }
+    swapIn = try container.decodeIfPresent(SwapInMode.self, forKey: .swapIn)
+    guard idle != nil || swapIn != nil else {
       throw DecodingError.keyNotFound(
         CodingKeys.idleAfterSeconds,
         .init(codingPath: container.codingPath, debugDescription: "nothing to change"))
     }
-    idleAfterSeconds = try container.decodeIfPresent(Double.self, forKey: .idleAfterSeconds)
   }
 
   /// Writes the settings, "never" as `null`.
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(idleAfterSeconds, forKey: .idleAfterSeconds)
+    if let idle { try container.encode(idle.afterSeconds, forKey: .idleAfterSeconds) }
+    try container.encodeIfPresent(swapIn, forKey: .swapIn)
   }
 }

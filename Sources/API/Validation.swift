@@ -71,6 +71,15 @@ extension CreateRequest {
   }
 }
 
+extension SettingsRequest {
+  /// The request, or what is wrong with it.
+  public func validated() throws(APIError) -> SettingsRequest {
+    guard idle != nil || swapIn != nil else { throw APIError(.invalid, "nothing is to be changed") }
+    try VirtualMachine.validate(idleAfterSeconds: idle?.afterSeconds)
+    return self
+  }
+}
+
 extension SaveRequest {
   /// The request, or what is wrong with it. Says nothing about what exists on the host.
   public func validated() throws(APIError) -> SaveRequest {

@@ -42,6 +42,8 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
   public var accelerator: String?
   /// Seconds without activity after which it is put to sleep; absent: only by order.
   public var idleAfterSeconds: Double?
+  /// What is read back after a wake.
+  public var swapIn: SwapInMode
   /// What the present sleep gives back to the host; only while it is asleep.
   public var sleep: SleepReport?
   /// How the last wake went.
@@ -61,7 +63,8 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
   public init(
     name: String, state: State, stateSince: Date, pid: Int32? = nil, memoryBytes: UInt64,
     cpus: Int, networks: [Network] = [], machineType: String? = nil, accelerator: String? = nil,
-    idleAfterSeconds: Double? = nil, sleep: SleepReport? = nil, lastWake: WakeReport? = nil,
+    idleAfterSeconds: Double? = nil, swapIn: SwapInMode = .lazy, sleep: SleepReport? = nil,
+    lastWake: WakeReport? = nil,
     sleeps: Int = 0, wakes: Int = 0, lastFailure: Failure? = nil, obstacles: [String] = [],
     template: String? = nil
   ) {
@@ -75,6 +78,7 @@ public struct VirtualMachine: Codable, Sendable, Hashable {
     self.machineType = machineType
     self.accelerator = accelerator
     self.idleAfterSeconds = idleAfterSeconds
+    self.swapIn = swapIn
     self.sleep = sleep
     self.lastWake = lastWake
     self.sleeps = sleeps

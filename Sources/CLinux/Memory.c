@@ -89,6 +89,13 @@ int dormouse_idle_io_priority(void) {
   return (int)syscall(SYS_ioprio_set, of_a_thread, 0, idle_class << 13);
 }
 
+int64_t dormouse_next_data(int fd, int64_t start, int64_t *end) {
+  off_t data = lseek(fd, start, SEEK_DATA);
+  if (data < 0) return -1;
+  *end = lseek(fd, data, SEEK_HOLE);
+  return *end < 0 ? -1 : data;
+}
+
 int dormouse_file_devices(const char *path, unsigned int *on_major, unsigned int *on_minor,
                           unsigned int *is_major, unsigned int *is_minor) {
   struct stat status;

@@ -93,11 +93,9 @@ public struct DormouseClient: HostService {
       .POST, path(of: name) + "/save", body: request.validated(), within: deadlines.transition)
   }
 
-  /// Changes after how many seconds without activity a VM is put to sleep; nil is never.
-  public func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
-    try await ask(
-      .PATCH, path(of: name), body: SettingsRequest(idleAfterSeconds: idleAfterSeconds),
-      within: deadlines.query)
+  /// Changes a VM's settings.
+  public func set(_ name: String, _ settings: SettingsRequest) async throws -> VirtualMachine {
+    try await ask(.PATCH, path(of: name), body: settings.validated(), within: deadlines.query)
   }
 
   /// The rules of a VM, or with nil the host's.

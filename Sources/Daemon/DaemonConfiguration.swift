@@ -19,6 +19,8 @@ public struct DaemonConfiguration: Sendable {
   public var closedPorts: ClosedPorts
   /// How long a VM has slept when QEMU's own memory is paged out as well.
   public var deepAfter: Duration
+  /// At which rate all VMs of the host together are read back in the background.
+  public var swapInBytesPerSecond: UInt64
   /// Where a test lets this process die; empty in earnest.
   public var failpoints: Failpoints
 
@@ -26,7 +28,8 @@ public struct DaemonConfiguration: Sendable {
     stateDirectory: String, qemuBinary: String, sentryBinary: String,
     controlGroup: String = "dormouse", idleProcessorShare: Double = 0.1,
     rulesFile: String? = nil, closedPorts: ClosedPorts = .exact,
-    deepAfter: Duration = .seconds(10), failpoints: Failpoints = Failpoints(nil)
+    deepAfter: Duration = .seconds(10), swapInBytesPerSecond: UInt64 = 32 << 20,
+    failpoints: Failpoints = Failpoints(nil)
   ) {
     self.stateDirectory = stateDirectory
     self.qemuBinary = qemuBinary
@@ -36,6 +39,7 @@ public struct DaemonConfiguration: Sendable {
     self.rulesFile = rulesFile
     self.closedPorts = closedPorts
     self.deepAfter = deepAfter
+    self.swapInBytesPerSecond = swapInBytesPerSecond
     self.failpoints = failpoints
   }
 

@@ -81,6 +81,11 @@ enum Schema {
         table.column("value", .blob).notNull()
       }
     }
+    migrator.registerMigration("4 swap-in") { database in
+      try database.alter(table: "virtualMachine") { table in
+        table.add(column: "swapIn", .text).notNull().defaults(to: "lazy")
+      }
+    }
     return migrator
   }
 }

@@ -1,3 +1,4 @@
+public import API
 public import FoundationEssentials
 import GRDB
 
@@ -25,6 +26,8 @@ public struct VirtualMachineRecord: Codable, Sendable, Hashable {
   public var macAddress: String?
   /// Seconds without activity after which it is put to sleep; nil is never.
   public var idleAfterSeconds: Double?
+  /// What is read back after a wake.
+  public var swapIn: SwapInMode
   /// When it was created.
   public var createdAt: Date
   /// QEMU's process, while there should be one.
@@ -43,7 +46,8 @@ public struct VirtualMachineRecord: Codable, Sendable, Hashable {
   public init(
     name: String, uid: String, descriptionJSON: Data? = nil, requestJSON: Data,
     bridge: String? = nil, macAddress: String? = nil, idleAfterSeconds: Double? = nil,
-    createdAt: Date, processID: Int32? = nil, processStartTime: UInt64? = nil,
+    swapIn: SwapInMode = .lazy, createdAt: Date, processID: Int32? = nil,
+    processStartTime: UInt64? = nil,
     desiredState: DesiredState = .stopped, runtimeJSON: Data? = nil, rulesJSON: Data? = nil
   ) {
     self.name = name
@@ -53,6 +57,7 @@ public struct VirtualMachineRecord: Codable, Sendable, Hashable {
     self.bridge = bridge
     self.macAddress = macAddress
     self.idleAfterSeconds = idleAfterSeconds
+    self.swapIn = swapIn
     self.createdAt = createdAt
     self.processID = processID
     self.processStartTime = processStartTime

@@ -6,6 +6,8 @@ public struct ProcessMemory: Hashable, Sendable {
   public let proportionalSetBytes: UInt64
   /// Resident memory, shared pages in full.
   public let residentBytes: UInt64
+  /// Resident memory that no other process maps.
+  public let privateBytes: UInt64
   /// Resident anonymous memory.
   public let anonymousBytes: UInt64
   /// In swap: anonymous memory, and of each memory file what its mappings cover, whoever touched it.
@@ -22,6 +24,7 @@ public struct ProcessMemory: Hashable, Sendable {
     let table = try read("smaps_rollup", of: pid)
     return ProcessMemory(
       proportionalSetBytes: table["Pss"] ?? 0, residentBytes: table["Rss"] ?? 0,
+      privateBytes: (table["Private_Clean"] ?? 0) + (table["Private_Dirty"] ?? 0),
       anonymousBytes: table["Anonymous"] ?? 0, swapBytes: table["Swap"] ?? 0,
       proportionalSwapBytes: table["SwapPss"] ?? 0,
       lockedBytes: table["Locked"] ?? 0)

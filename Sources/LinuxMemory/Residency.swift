@@ -31,12 +31,54 @@ public enum Residency {
     of memfd: CInt, size: UInt64
   ) throws(LinuxError) -> [Range<UInt64>] {
     let page = UInt64(dormouse_page_size())
-    let end = (size + page - 1) / page * page
-    guard try cachedPages(of: memfd, 0..<page) != nil else {
-      return try mincoreRanges(of: memfd, size: end)
+    return try residentRanges(of: memfd, in: 0..<((size + page - 1) / page * page))
+  }
+
+  /// The parts of a range of a memfd, given in whole pages, that have content and are not in the page cache:
+  /// they are in swap, and in memory at most as something read ahead. Reads nothing from swap.
+  ///
+  /// Moves the descriptor's position.
+  public static func swappedRanges(
+    of memfd: CInt, in range: Range<UInt64>
+  ) throws(LinuxError) -> [Range<UInt64>] {
+    var found: [Range<UInt64>] = []
+    var start = range.lowerBound
+    while start < range.upperBound, let data = try nextData(of: memfd, from: start) {
+      let content = data.clamped(to: range)
+      var swapped = content.lowerBound
+      for cached in try residentRanges(of: memfd, in: content) {
+        if swapped < cached.lowerBound { append(swapped..<cached.lowerBound, to: &found) }
+        swapped = cached.upperBound
+      }
+      if swapped < content.upperBound { append(swapped..<content.upperBound, to: &found) }
+      start = data.upperBound
+    }
+    return found
+  }
+
+  /// nil when there is no content any more. To a memfd what is in swap is content, too.
+  private static func nextData(
+    of memfd: CInt, from start: UInt64
+  ) throws(LinuxError) -> Range<UInt64>? {
+    var end: Int64 = 0
+    let first = dormouse_next_data(memfd, Int64(clamping: start), &end)
+    if first >= 0 { return UInt64(first)..<UInt64(max(first, end)) }
+    let failure = Errno(rawValue: dormouse_errno())
+    if failure == .noSuchAddressOrDevice { return nil }
+    throw LinuxError("look for the content of a file", failure)
+  }
+
+  private static func residentRanges(
+    of memfd: CInt, in range: Range<UInt64>
+  ) throws(LinuxError) -> [Range<UInt64>] {
+    guard !range.isEmpty else { return [] }
+    let page = UInt64(dormouse_page_size())
+    guard try cachedPages(of: memfd, range.lowerBound..<(range.lowerBound + page)) != nil else {
+      return try mincoreRanges(of: memfd, from: range.lowerBound, size: range.upperBound)
     }
     var found: [Range<UInt64>] = []
-    var start: UInt64 = 0
+    var start = range.lowerBound
+    let end = range.upperBound
     while start < end {
       let stop = min(start + window, end)
       try search(memfd, start..<stop, page, &found)
@@ -110,12 +152,12 @@ public enum Residency {
   private static let mappingBytes: UInt64 = 1 << 30
 
   package static func mincoreRanges(
-    of memfd: CInt, size: UInt64
+    of memfd: CInt, from first: UInt64 = 0, size: UInt64
   ) throws(LinuxError) -> [Range<UInt64>] {
     let page = UInt64(dormouse_page_size())
     var found: [Range<UInt64>] = []
     var pages = [UInt8](repeating: 0, count: Int(min(size, mappingBytes) / page) + 1)
-    var start: UInt64 = 0
+    var start = first
     while start < size {
       let length = Int(min(mappingBytes, size - start))
       guard let address = dormouse_map_for_reading(memfd, start, length) else {

@@ -54,10 +54,8 @@ struct Routes {
       return Response(status: .noContent)
     }
     group.patch(":name") { request, context in
-      let settings = try await request.json(SettingsRequest.self)
-      try VirtualMachine.validate(idleAfterSeconds: settings.idleAfterSeconds)
-      return try await Response.json(
-        service.setIdle(context.name(), idleAfterSeconds: settings.idleAfterSeconds))
+      let settings = try await request.json(SettingsRequest.self).validated()
+      return try await Response.json(service.set(context.name(), settings))
     }
   }
 

@@ -60,6 +60,11 @@ struct Dormoused: AsyncParsableCommand {
     help: "Seconds of sleep after which QEMU's own memory is paged out as well.")
   var deepAfterSeconds = 10.0
 
+  @Option(
+    name: .customLong("swap-in-rate"),
+    help: "MiB per second that all machines together read back in the background.")
+  var swapInRate: UInt64 = 32
+
   @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning or error.")
   var logLevel: String = "info"
 
@@ -79,6 +84,9 @@ struct Dormoused: AsyncParsableCommand {
     guard deepAfterSeconds >= 0, deepAfterSeconds <= 31_536_000 else {
       throw ValidationError("--deep-after must be a number of seconds, at most a year")
     }
+    guard (1...1_048_576).contains(swapInRate) else {
+      throw ValidationError("--swap-in-rate must be from 1 to 1048576 MiB per second")
+    }
   }
 
   func run() async throws {
@@ -95,7 +103,8 @@ struct Dormoused: AsyncParsableCommand {
       sentryBinary: try sentry ?? Self.siblingSentry(),
       controlGroup: controlGroup ?? Self.environment("DORMOUSE_CONTROL_GROUP") ?? "dormouse",
       idleProcessorShare: idlePercent / 100, rulesFile: rules, closedPorts: closedPorts,
-      deepAfter: .seconds(deepAfterSeconds), failpoints: .fromEnvironment())
+      deepAfter: .seconds(deepAfterSeconds), swapInBytesPerSecond: swapInRate << 20,
+      failpoints: .fromEnvironment())
     let group = try group.map(Self.groupNumber)
     do {
       let host = try await Host(configuration: configuration, logger: logger)

@@ -19,7 +19,7 @@ struct APITests {
         {"cpus":2,"idleAfterSeconds":60,"memoryBytes":536870912,"name":"web","networks":\#
         [{"addresses":["10.0.0.2"],"bridge":"br0","macAddress":"52:54:00:00:00:01"}],\#
         "obstacles":[],"pid":7,"sleeps":1,"state":"fallingAsleep",\#
-        "stateSince":"2026-01-01T00:00:00.250Z","wakes":0}
+        "stateSince":"2026-01-01T00:00:00.250Z","swapIn":"lazy","wakes":0}
         """#)
     #expect(
       try APICoding.decoder().decode(VirtualMachine.self, from: Data(text.utf8)) == machine)
@@ -46,13 +46,27 @@ struct APITests {
 
   @Test("Settings must say something, and \"never\" is said as null")
   func settings() throws {
-    let never = try APICoding.encoder().encode(SettingsRequest(idleAfterSeconds: nil))
+    let never = try APICoding.encoder().encode(SettingsRequest(idle: .never))
     #expect(String(decoding: never, as: UTF8.self) == #"{"idleAfterSeconds":null}"#)
     let read = try APICoding.decoder().decode(SettingsRequest.self, from: never)
-    #expect(read.idleAfterSeconds == nil)
-    #expect(throws: DecodingError.self) {
-      try APICoding.decoder().decode(SettingsRequest.self, from: Data("{}".utf8))
+    #expect(read == SettingsRequest(idle: .never))
+    for (text, settings) in [
+      (#"{"swapIn":"background"}"#, SettingsRequest(swapIn: .background)),
+      (
+        #"{"idleAfterSeconds":5,"swapIn":"lazy"}"#,
+        SettingsRequest(idle: .after(seconds: 5), swapIn: .lazy)
+      ),
+    ] {
+      let written = try APICoding.encoder().encode(settings)
+      #expect(String(decoding: written, as: UTF8.self) == text)
+      #expect(try APICoding.decoder().decode(SettingsRequest.self, from: written) == settings)
     }
+    for text in ["{}", #"{"swapIn":null}"#, #"{"swapIn":"eager"}"#] {
+      #expect(throws: DecodingError.self) {
+        try APICoding.decoder().decode(SettingsRequest.self, from: Data(text.utf8))
+      }
+    }
+    #expect(throws: APIError.self) { try SettingsRequest().validated() }
   }
 
   @Test(

@@ -32,8 +32,15 @@ struct ClientTests {
           try await client.save("web", to: SaveRequest(directory: "web"))
         }
         #expect(relative?.code == .invalid)
-        #expect(try await client.setIdle("web", idleAfterSeconds: 5).idleAfterSeconds == 5)
-        #expect(try await client.setIdle("web", idleAfterSeconds: nil).idleAfterSeconds == nil)
+        #expect(
+          try await client.set("web", SettingsRequest(idle: .after(seconds: 5))).idleAfterSeconds
+            == 5)
+        #expect(try await client.set("web", SettingsRequest(idle: .never)).idleAfterSeconds == nil)
+        let settings = SettingsRequest(idle: .after(seconds: 7), swapIn: .background)
+        let set = try await client.set("web", settings)
+        #expect(set.idleAfterSeconds == 7 && set.swapIn == .background)
+        let lazy = try await client.set("web", SettingsRequest(swapIn: .lazy))
+        #expect(lazy.idleAfterSeconds == 7 && lazy.swapIn == .lazy)
         #expect(try await client.stop("web").obstacles == [])
         #expect(try await client.stop("web", force: true).obstacles == ["forced"])
         #expect(try await client.status() == host.status())

@@ -60,6 +60,7 @@ struct CommandsTests {
         Network:       bridge br0, 52:54:00:12:34:56, tap dmt0a1b2c3d
         Addresses:     10.0.0.2 fd00::2
         Falls asleep:  after 1 min without activity
+        Read back:     as needed
         So far:        slept 4 times, woken 1 time
         Released:      301 MiB of 302 MiB, in 1.3 s
         Now:           1 MiB resident, 301 MiB in swap, host gained 301 MiB
@@ -209,6 +210,15 @@ struct CommandsTests {
             == "dormouse: web is not awake\n  intact: it is as it was\n  advice: start it\n")
         let set = try await dormouse(["set", "web", "--idle-after", "5m"], socket: socket)
         #expect(set.output == "web falls asleep after 5 min without activity\n")
+        let both = try await dormouse(
+          ["set", "web", "--idle-after", "never", "--swap-in", "background"], socket: socket)
+        #expect(
+          both.output
+            == "web falls asleep only by order and is read back as needed, then slowly in full "
+            + "after a wake\n")
+        #expect(try await dormouse(["set", "web"], socket: socket).status == 64)
+        #expect(
+          try await dormouse(["set", "web", "--swap-in", "eager"], socket: socket).status == 64)
         let wake = try await dormouse(["wake", "web", "--format", "json"], socket: socket)
         let woken = try APICoding.decoder().decode(
           VirtualMachine.self, from: Data(wake.output.utf8))

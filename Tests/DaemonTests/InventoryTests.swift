@@ -32,6 +32,7 @@ struct InventoryTests {
           $0.desiredState = .running
           $0.descriptionJSON = Data(#"{"machine":"q35"}"#.utf8)
           $0.idleAfterSeconds = 60
+          $0.swapIn = .background
         }
       }
       let again = try await Inventory.open(path: directory + "/inventory.sqlite")
@@ -390,6 +391,7 @@ struct InventoryTests {
             CREATE UNIQUE INDEX firstRelease ON virtualMachine (macAddress);
             DROP TABLE setting;
             ALTER TABLE virtualMachine DROP COLUMN rulesJSON;
+            ALTER TABLE virtualMachine DROP COLUMN swapIn;
             DELETE FROM grdb_migrations WHERE identifier NOT LIKE '1 %';
             """)
       }

@@ -53,7 +53,7 @@ actor MemoryHost: HostService {
       networks: request.networks.map {
         .init(bridge: $0.bridge, macAddress: $0.macAddress ?? "52:54:00:00:00:01")
       },
-      idleAfterSeconds: request.idleAfterSeconds)
+      idleAfterSeconds: request.idleAfterSeconds, swapIn: request.swapIn ?? .lazy)
     machines[request.name] = machine
     emit("created", request.name)
     return machine
@@ -114,8 +114,11 @@ actor MemoryHost: HostService {
     }
   }
 
-  func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
-    try await change(name) { $0.idleAfterSeconds = idleAfterSeconds }
+  func set(_ name: String, _ settings: SettingsRequest) async throws -> VirtualMachine {
+    try await change(name) {
+      if let idle = settings.idle { $0.idleAfterSeconds = idle.afterSeconds }
+      if let swapIn = settings.swapIn { $0.swapIn = swapIn }
+    }
   }
 
   func rules(of name: String?) async throws -> RuleList {

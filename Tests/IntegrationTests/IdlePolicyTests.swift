@@ -19,7 +19,8 @@ struct IdlePolicyTests {
     #expect(try await web.get().status == 200)
     let mark = try await scene.eventMark()
     #expect(
-      try await scene.api.setIdle(scene.name, idleAfterSeconds: Self.limit).idleAfterSeconds
+      try await scene.api.set(scene.name, SettingsRequest(idle: .after(seconds: Self.limit)))
+        .idleAfterSeconds
         == Self.limit)
     let clock = ContinuousClock()
     let start = clock.now
@@ -52,7 +53,7 @@ struct IdlePolicyTests {
     _ = try await scene.api.wake(scene.name)
     try await scene.guest.run(
       "systemd-run --unit=busy --quiet sha1sum /dev/zero", from: scene.client)
-    _ = try await scene.api.setIdle(scene.name, idleAfterSeconds: Self.limit)
+    _ = try await scene.api.set(scene.name, SettingsRequest(idle: .after(seconds: Self.limit)))
     let mark = try await scene.eventMark()
     try await Task.sleep(for: .seconds(Self.limit * 2 + 1))
     #expect(try await scene.machine().state == .awake)
@@ -80,7 +81,7 @@ struct IdlePolicyTests {
   @Test("Without a limit it stays awake for ever")
   func never() async throws {
     _ = try await scene.api.wake(scene.name)
-    let machine = try await scene.api.setIdle(scene.name, idleAfterSeconds: nil)
+    let machine = try await scene.api.set(scene.name, SettingsRequest(idle: .never))
     #expect(machine.idleAfterSeconds == nil)
     try await Task.sleep(for: .seconds(Self.limit * 2))
     #expect(try await scene.machine().state == .awake)

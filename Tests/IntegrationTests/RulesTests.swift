@@ -135,12 +135,12 @@ struct RulesTests {
       }
     }
     defer { scraping.cancel() }
-    _ = try await scene.api.setIdle(scene.name, idleAfterSeconds: 2)
+    _ = try await scene.api.set(scene.name, SettingsRequest(idle: .after(seconds: 2)))
     let asleep = try await scene.wait(for: .asleep, within: .seconds(30))
     try await Task.sleep(for: .seconds(2))
     let later = try await scene.machine()
     #expect(later.state == .asleep && later.stateSince == asleep.stateSince)
-    _ = try await scene.api.setIdle(scene.name, idleAfterSeconds: nil)
+    _ = try await scene.api.set(scene.name, SettingsRequest(idle: .never))
     _ = try await scene.api.changeRules(of: scene.name, .set([]))
   }
 

@@ -66,6 +66,12 @@ struct MemoryPageOutTests {
       try group.swapCachedBytes() >= 15 << 20
     }
     let resident = try Residency.residentRanges(of: memfd, size: UInt64(size))
+    // What is not resident of a file that was written in full is in swap.
+    let swapped = try Residency.swappedRanges(of: memfd, in: 0..<UInt64(size))
+    #expect(
+      (resident + swapped).reduce(0) { $0 + $1.count } == size,
+      "\(resident.count) parts in memory, \(swapped.count) in swap")
+    #expect(swapped.reduce(0) { $0 + $1.count } + Int(Self.tolerance) >= size)
     #expect(resident.reduce(0) { $0 + $1.count } <= Int(Self.tolerance), "read ahead, not touched")
     #expect(mapping.checksum() == before)
     #expect(try Residency.cachedBytes(of: memfd) + Self.tolerance >= UInt64(size))

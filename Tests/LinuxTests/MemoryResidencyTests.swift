@@ -35,6 +35,8 @@ struct MemoryResidencyTests {
     #expect(try Residency.allocatedAndNotSwappedBytes(of: memfd) == UInt64(9 * pageSize))
     #expect(try Residency.residentRanges(of: memfd, size: UInt64(size)) == expected)
     #expect(try Residency.mincoreRanges(of: memfd, size: UInt64(size)) == expected)
+    // Locked pages and holes: neither is in swap.
+    #expect(try Residency.swappedRanges(of: memfd, in: bytes(0..<2_000)) == [])
 
     // A part of the file, and a size within a page.
     #expect(

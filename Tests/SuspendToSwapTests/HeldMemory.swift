@@ -34,16 +34,26 @@ final class HeldMemory: Sendable {
     guard filled else { return }
     // Written by another process of the group, to pages that QEMU has touched already: they stay in QEMU's
     // page table and are charged to the group, as a guest's are.
-    let filler = try ProcessHandle(
+    try await shell("head -c \(size) /dev/urandom 1<>/proc/self/fd/3")
+    try #require(try Residency.cachedBytes(of: memory.rawValue) == UInt64(size))
+  }
+
+  /// Makes a part of the RAM as if it had never been written.
+  func punchHole(at offset: Int, bytes: Int) async throws {
+    try await shell(
+      "fallocate --punch-hole --offset \(offset) --length \(bytes) /proc/self/fd/3")
+  }
+
+  /// Runs a command in the group, with the RAM as descriptor 3.
+  private func shell(_ command: String) async throws {
+    let shell = try ProcessHandle(
       opening: try launchDetached(
         LaunchConfiguration(
-          executable: "/bin/sh",
-          arguments: ["-c", "head -c \(size) /dev/urandom 1<>/proc/self/fd/3"],
+          executable: "/bin/sh", arguments: ["-c", command],
           environment: ["PATH": "/usr/bin:/bin"], descriptors: [3: memory.rawValue],
           controlGroupProcessFiles: [group.processFile])))
-    try #require(try await filler.waitForExit(timeout: .seconds(60)))
-    #expect(try filler.reap() == .exited(0))
-    try #require(try Residency.cachedBytes(of: memory.rawValue) == UInt64(size))
+    try #require(try await shell.waitForExit(timeout: .seconds(60)))
+    #expect(try shell.reap() == .exited(0))
   }
 
   func guestMemory(expectedBytes: Int = HeldMemory.size) throws -> GuestMemory {

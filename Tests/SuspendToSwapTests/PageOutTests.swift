@@ -85,6 +85,51 @@ struct PageOutTests {
     #expect(recorder.record.parts.prefix(2) == record.parts[...])
   }
 
+  @Test func allComesBackInPortionsAndHolesStayHoles() async throws {
+    try needSwap()
+    let held = try await HeldMemory()
+    let place = try held.guestMemory().place
+    let hole = 8 << 20
+    try await held.punchHole(at: hole, bytes: hole)
+    let paged = try await pageOut(held)
+    let portions = try await onBlockingThread {
+      var portions: [SwapIn.Portion] = []
+      var next: UInt64? = 0
+      while let start = next, portions.count < 1_000 {
+        portions.append(try SwapIn.portion(place, from: start, of: held.process))
+        next = portions[portions.count - 1].next
+      }
+      return portions
+    }
+    #expect(portions.allSatisfy { $0.readBytes <= SwapIn.portionBytes })
+    #expect(portions.last?.next == nil)
+    let read = portions.reduce(0) { $0 + $1.readBytes }
+    #expect(read + Self.tolerance >= paged.releasedBytes && read <= paged.touchedBytes)
+    let expected = UInt64(HeldMemory.size - hole)
+    let resident = try held.guestMemory().residentBytes()
+    #expect(resident <= expected && resident + Self.tolerance >= expected)
+    // Nobody has used it.
+    var recorder = WakeRecorder(
+      plan: try WakePlan(record: .empty, memory: place, of: held.process), of: held.process)
+    try recorder.endPeriod()
+    let used = recorder.record.order.filter { range in
+      place.addresses.contains { $0.overlaps(range) }
+    }
+    #expect(used.isEmpty)
+  }
+
+  @Test func whatNobodyAsksForTakesNoMemoryThatOthersMayNeed() throws {
+    func memory(total: UInt64, available: UInt64) throws -> MemoryInformation {
+      try #require(
+        MemoryInformation(
+          parsing: "MemTotal: \(total << 10) kB\nMemAvailable: \(available << 10) kB\n"))
+    }
+    #expect(SwapIn.isAffordable(try memory(total: 16_384, available: 2_049)))
+    #expect(!SwapIn.isAffordable(try memory(total: 16_384, available: 2_048)))
+    #expect(SwapIn.isAffordable(try memory(total: 1_024, available: 257)))
+    #expect(!SwapIn.isAffordable(try memory(total: 1_024, available: 256)))
+  }
+
   @Test func theProcessItselfIsPagedOutAndLivesOn() async throws {
     try needSwap()
     let held = try await HeldMemory(filled: false)

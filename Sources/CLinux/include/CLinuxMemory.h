@@ -34,6 +34,10 @@ ssize_t dormouse_pread(int fd, void *bytes, size_t count, uint64_t offset);
 long dormouse_scan_present_pages(int pagemap, uint64_t start, uint64_t end, uint64_t *pairs,
                                  size_t count, uint64_t *walked);
 
+/// lseek(2), SEEK_DATA and SEEK_HOLE: where the file's next part with content begins, at `start` or later, and
+/// ends; -1 with ENXIO when there is no more. Moves the file's position.
+int64_t dormouse_next_data(int fd, int64_t start, int64_t *end);
+
 /// ioprio_set(2) for the calling thread: it gets the disk only when nobody else wants it, if the disk's
 /// scheduler knows of such classes.
 int dormouse_idle_io_priority(void);

@@ -44,6 +44,7 @@ extension VirtualMachine: DetailDisplayable {
     }
     let idle = idleAfterSeconds.map { "after \(Quantities.format(seconds: $0)) without activity" }
     lines.append(("Falls asleep", idle ?? "only by order"))
+    lines.append(("Read back", swapIn.told))
     lines.append(("So far", "slept \(sleeps) \(times(sleeps)), woken \(wakes) \(times(wakes))"))
     if let sleep { lines.append(contentsOf: sleep.details) }
     if let lastWake { lines.append(contentsOf: lastWake.details(now: now)) }
@@ -61,6 +62,16 @@ extension VirtualMachine: DetailDisplayable {
 extension VirtualMachine.State {
   /// The state in words.
   var told: String { self == .fallingAsleep ? "falling asleep" : rawValue }
+}
+
+extension SwapInMode {
+  /// What is read back after a wake, in words.
+  var told: String {
+    switch self {
+    case .lazy: "as needed"
+    case .background: "as needed, then slowly in full"
+    }
+  }
 }
 
 extension SleepReport {

@@ -71,6 +71,9 @@ struct Create: DaemonCommand {
     transform: IdleTime.init(text:))
   var idleAfter: IdleTime?
 
+  @Option(help: SwapInMode.help)
+  var swapIn: SwapInMode?
+
   @OptionGroup var output: FormatOptions
   @OptionGroup var connection: ConnectionOptions
 
@@ -80,7 +83,7 @@ struct Create: DaemonCommand {
         name: name, memoryBytes: memory ?? (template == nil ? 512 << 20 : 0),
         cpus: cpus ?? (template == nil ? 1 : 0), image: image, imageFormat: imageFormat,
         kernel: kernel, initrd: initrd, kernelCommandLine: append, networks: network,
-        idleAfterSeconds: idleAfter?.seconds, template: template))
+        idleAfterSeconds: idleAfter?.seconds, swapIn: swapIn, template: template))
     try Console.print(
       Output.render(
         machine, as: output.format,
@@ -90,3 +93,13 @@ struct Create: DaemonCommand {
 }
 
 extension CreateRequest.ImageFormat: ExpressibleByArgument {}
+
+extension SwapInMode: ExpressibleByArgument {
+  static var help: ArgumentHelp {
+    ArgumentHelp(
+      """
+      What is read back from swap after a wake: lazy, what wakes use, or background, then slowly all \
+      the rest (when created: lazy).
+      """, valueName: "mode")
+  }
+}

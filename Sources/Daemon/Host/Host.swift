@@ -68,6 +68,7 @@ public actor Host: HostService, Service {
       configuration: configuration, directory: directory, inventory: inventory,
       events: try await EventLog(inventory: inventory, logger: logger), sentry: supervisor,
       swap: SwapReservations(), prefetches: Turnstile(places: 4),
+      swapIns: SwapInPace(bytesPerSecond: configuration.swapInBytesPerSecond),
       clockSteps: Turnstile(places: max(4, 2 * ProcessInfo.processInfo.activeProcessorCount)),
       groups: groups, logger: logger)
     hostRules = try await Self.rules(configuration, inventory, logger)
@@ -251,7 +252,7 @@ public actor Host: HostService, Service {
       descriptionJSON: try description.map { try JSONEncoder().encode($0) },
       requestJSON: try APICoding.encoder().encode(wanted), bridge: wanted.networks.first?.bridge,
       macAddress: wanted.networks.first?.macAddress, idleAfterSeconds: wanted.idleAfterSeconds,
-      createdAt: Date(),
+      swapIn: wanted.swapIn ?? .lazy, createdAt: Date(),
       runtimeJSON: try APICoding.encoder().encode(
         MachineMemo(userID: UserIDs.random(), template: wanted.template)))
     guard machines[wanted.name] == nil else {
@@ -310,10 +311,10 @@ public actor Host: HostService, Service {
     return await machine.view()
   }
 
-  public func setIdle(_ name: String, idleAfterSeconds: Double?) async throws -> VirtualMachine {
-    try VirtualMachine.validate(idleAfterSeconds: idleAfterSeconds)
+  public func set(_ name: String, _ settings: SettingsRequest) async throws -> VirtualMachine {
+    let settings = try settings.validated()
     let machine = try machine(name)
-    try await Self.translating { try await machine.setIdle(after: idleAfterSeconds) }
+    try await Self.translating { try await machine.set(settings) }
     return await machine.view()
   }
 

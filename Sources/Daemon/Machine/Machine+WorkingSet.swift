@@ -65,6 +65,8 @@ extension Machine {
         group.addTask { await self.prefetch(plan, running) }
         group.addTask { await self.recordUse(plan, running, since: began) }
       }
+      // Not before: the more there is in memory, the more neighbours the kernel maps along with what is used.
+      if !Task.isCancelled { await swapInRest(plan.place, running) }
     }
   }
 

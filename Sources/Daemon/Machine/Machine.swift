@@ -20,6 +20,7 @@ struct MachineContext: Sendable {
   let swap: SwapReservations
   /// Who may read ahead from swap: one keeps a disk hardly busy, more than a few keep faults waiting.
   let prefetches: Turnstile
+  let swapIns: SwapInPace
   /// Whose guest is told the time: each runs a program for it, which costs processors.
   let clockSteps: Turnstile
   let groups: ControlGroupHierarchy?
@@ -184,7 +185,8 @@ actor Machine {
       pid: running?.runtime.process.pid, memoryBytes: request.memoryBytes, cpus: request.cpus,
       networks: network.map { [$0] } ?? [], machineType: description?.machineType,
       accelerator: running == nil ? nil : description?.accelerator.rawValue,
-      idleAfterSeconds: record.idleAfterSeconds, sleep: sleep, lastWake: memo.lastWake,
+      idleAfterSeconds: record.idleAfterSeconds, swapIn: record.swapIn, sleep: sleep,
+      lastWake: memo.lastWake,
       sleeps: memo.sleeps, wakes: memo.wakes, lastFailure: memo.lastFailure,
       obstacles: running == nil ? [] : obstacles, template: memo.template)
   }
@@ -274,11 +276,14 @@ actor Machine {
     await saveHistory()
   }
 
-  func setIdle(after seconds: Double?) async throws {
+  func set(_ settings: SettingsRequest) async throws {
     let name = name
     record = try await context.inventory.write { transaction in
-      try transaction.update(name) { $0.idleAfterSeconds = seconds }
+      try transaction.update(name) { record in
+        if let idle = settings.idle { record.idleAfterSeconds = idle.afterSeconds }
+        if let swapIn = settings.swapIn { record.swapIn = swapIn }
+      }
     }
-    idleSince = .now
+    if settings.idle != nil { idleSince = .now }
   }
 }

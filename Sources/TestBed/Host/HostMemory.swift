@@ -27,6 +27,16 @@ public struct HostMemory: Sendable, Hashable {
     try ProcessMemory.proportionalSetBytes(pid: pid)
   }
 
+  /// What a process alone has in memory: nobody else maps it.
+  public static func privateBytes(of pid: Int32) throws -> UInt64 {
+    try ProcessMemory.of(pid: pid).privateBytes
+  }
+
+  /// What a process has in swap: its anonymous memory, and all of the memory files that it maps.
+  public static func swappedBytes(of pid: Int32) throws -> UInt64 {
+    try ProcessMemory.of(pid: pid).swapBytes
+  }
+
   /// The page tables of a process.
   public static func pageTableBytes(of pid: Int32) throws -> UInt64 {
     try ProcessMemory.pageTableBytes(pid: pid)

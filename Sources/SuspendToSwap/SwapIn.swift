@@ -1,0 +1,71 @@
+import Glibc
+public import LinuxMemory
+public import LinuxProcess
+import LinuxSystem
+
+/// Reads back what a woken VM has in swap and has not asked for, in the order of addresses, so that later use
+/// waits for no disk. In small portions: between any two the caller may stop.
+public enum SwapIn {
+  /// Bytes that one ``portion(_:from:of:)`` reads at most.
+  public static let portionBytes: UInt64 = 1 << 20
+  /// Bytes of RAM that are looked at at a time.
+  private static let window: UInt64 = 256 << 10
+  /// Bytes of RAM that one call looks at, whether or not anything is in swap: it shall be short.
+  private static let reach: UInt64 = 256 << 20
+  /// Part of the host's memory that stays available for others, and never fewer bytes than this.
+  private static let reservedShare: UInt64 = 8
+  private static let reservedBytes: UInt64 = 256 << 20
+
+  /// What one portion has brought.
+  public struct Portion: Hashable, Sendable {
+    public let readBytes: UInt64
+    /// Where in the RAM the next one begins, in bytes; nil at its end.
+    public let next: UInt64?
+  }
+
+  /// Whether the host has memory to spare for what nobody has asked for.
+  public static func isAffordable(_ memory: MemoryInformation) -> Bool {
+    memory.availableBytes
+      >= max(memory.totalBytes / reservedShare, reservedBytes) + portionBytes
+  }
+
+  /// Reads the next portion. Blocks: call it on a thread of its own, which it leaves with the lowest
+  /// priority on disks.
+  ///
+  /// By a short-lived mapping of our own. QEMU's page table does not change, so what comes in this way is not
+  /// taken for used. A page that was never written stays unallocated.
+  ///
+  /// - Parameter start: where to begin in the RAM, in bytes.
+  /// - Throws: `LinuxError`, ``SuspendError`` when the memory is gone.
+  public static func portion(
+    _ place: GuestMemory.Place, from start: UInt64, of process: borrowing ProcessHandle
+  ) throws -> Portion {
+    DiskPriority.yieldToAll()
+    let memory = try GuestMemory(at: place, of: process)
+    let size = memory.size
+    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.memory.rawValue, 0)
+    guard let mapping, mapping != MAP_FAILED else {
+      try checked("map the VM's memory", -1)
+      return Portion(readBytes: 0, next: nil)
+    }
+    // A page that two processes map is not paged out.
+    defer { munmap(mapping, Int(size)) }
+    let end = min(size, start + reach)
+    var position = start
+    var read: UInt64 = 0
+    while position < end, read + window <= portionBytes {
+      let upper = min(position + window, size)
+      let swapped = try Residency.swappedRanges(
+        of: memory.memory.rawValue, in: position..<upper)
+      for advice in [MADV_WILLNEED, MADV_POPULATE_READ] {
+        for range in swapped {
+          // Before Linux 5.14 it stays in the swap cache: a fault finds it there.
+          _ = madvise(mapping + Int(range.lowerBound), range.count, advice)
+        }
+      }
+      read += swapped.reduce(0) { $0 + UInt64($1.count) }
+      position = upper
+    }
+    return Portion(readBytes: read, next: position < size ? position : nil)
+  }
+}
