@@ -167,11 +167,12 @@ struct DeepSleepTests {
       let pool = try await device.poolBytes()
       let used = try await device.usedBytes()
       let report = try await sleepDeeply()
-      let released = try Int64(report.releasedBytes + #require(report.qemuReleasedBytes))
+      let own = try #require(report.qemuReleasedBytes)
+      let released = Int64(report.releasedBytes + own)
       let growth = Int64(try await device.poolBytes()) - Int64(pool)
       print("\(kind.rawValue): released \(released >> 10) KiB, pool \(growth >> 10) KiB")
       #expect(report.releasedBytes >= report.touchedBytes * 9 / 10)
-      #expect(try await device.usedBytes() - used >= report.releasedBytes * 9 / 10)
+      #expect(try await device.usedBytes() >= used + report.releasedBytes * 9 / 10)
       // Less what the pool takes, to some pages that others on the host swap out or in meanwhile.
       #expect(abs(report.netGainBytes - (released - growth)) <= Self.residentLimit)
       if kind == .zram {
@@ -200,7 +201,7 @@ struct DeepSleepTests {
     try await Task.sleep(for: Self.recording)
     let lazy = try await swappedBytes()
     try await Task.sleep(for: .seconds(1))
-    #expect(lazy > 32 << 20)
+    try #require(lazy > 16 << 20)
     #expect(try await swappedBytes() > lazy - lazy / 4)
 
     let settings = SettingsRequest(swapIn: .background)
@@ -215,7 +216,7 @@ struct DeepSleepTests {
     #expect(again.residentBytes <= Self.residentLimit)
     _ = try await scene.api.wake(scene.name)
     try await eventually("the guest's memory to be back", within: .seconds(30)) {
-      try await swappedBytes() < 4 << 20 ? () : nil
+      try await swappedBytes() < 8 << 20 ? () : nil
     }
     try await scene.expectReachable()
     print("swapped by the first sleep \(report.swapBytes >> 10) KiB, lazy \(lazy >> 10) KiB")
@@ -228,7 +229,7 @@ struct DeepSleepTests {
   // MARK: -
 
   private func swappedBytes() async throws -> UInt64 {
-    try HostMemory.swappedBytes(of: try #require(try await scene.machine().pid))
+    try HostMemory.swappedFileBytes(of: try #require(try await scene.machine().pid))
   }
 
   private func prefetchedAtNextShallowWake() async throws -> UInt64 {

@@ -92,6 +92,8 @@ struct PageOutTests {
     let hole = 8 << 20
     try await held.punchHole(at: hole, bytes: hole)
     let paged = try await pageOut(held)
+    var recorder = WakeRecorder(
+      plan: try WakePlan(record: .empty, memory: place, of: held.process), of: held.process)
     let portions = try await onBlockingThread {
       var portions: [SwapIn.Portion] = []
       var next: UInt64? = 0
@@ -109,8 +111,6 @@ struct PageOutTests {
     let resident = try held.guestMemory().residentBytes()
     #expect(resident <= expected && resident + Self.tolerance >= expected)
     // Nobody has used it.
-    var recorder = WakeRecorder(
-      plan: try WakePlan(record: .empty, memory: place, of: held.process), of: held.process)
     try recorder.endPeriod()
     let used = recorder.record.order.filter { range in
       place.addresses.contains { $0.overlaps(range) }

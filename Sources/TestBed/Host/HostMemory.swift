@@ -32,9 +32,10 @@ public struct HostMemory: Sendable, Hashable {
     try ProcessMemory.of(pid: pid).privateBytes
   }
 
-  /// What a process has in swap: its anonymous memory, and all of the memory files that it maps.
-  public static func swappedBytes(of pid: Int32) throws -> UInt64 {
-    try ProcessMemory.of(pid: pid).swapBytes
+  /// What is in swap of the memory files that a process maps, such as its guest's RAM.
+  public static func swappedFileBytes(of pid: Int32) throws -> UInt64 {
+    let memory = try ProcessMemory.of(pid: pid)
+    return memory.swapBytes - min(memory.swapBytes, memory.proportionalSwapBytes)
   }
 
   /// The page tables of a process.

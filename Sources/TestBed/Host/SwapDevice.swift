@@ -3,7 +3,7 @@ import Glibc
 
 /// A block device of the machine's, made for a test to swap to, before all other swap. The lab's end removes
 /// those that a test has left.
-public struct SwapDevice: Sendable, Hashable {
+public struct SwapDevice: Sendable {
   /// What the device is.
   public enum Kind: String, Sendable, Hashable, CaseIterable {
     /// Compressed memory.
