@@ -193,7 +193,7 @@ struct DeepSleepTests {
   @Test("What no wake uses stays in swap, or comes back slowly in the background, as the VM is set")
   func swapIn() async throws {
     try await scene.daemon.stop()
-    // Without QEMU's own memory in swap, so that what is counted there is the guest's.
+    // QEMU's own memory stays where it is: this is about the guest's.
     try await scene.daemon.start(arguments: ["--deep-after", "1000", "--swap-in-rate", "24"])
     #expect(try await scene.machine().swapIn == .lazy)
     try await scene.sleep()
