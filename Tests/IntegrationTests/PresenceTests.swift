@@ -70,6 +70,13 @@ struct Onlooker {
     }
   }
 
+  /// Waits until the sentry has spoken, some times since a mark.
+  func untilAnswered(times: Int = 1, after mark: Int) async throws {
+    try await eventually("the sentry to answer", within: PresenceTests.patience) {
+      try watch.sightings(after: mark).count { $0.speaker == .sentry } >= times ? () : nil
+    }
+  }
+
   /// Puts the VM to sleep, lets a body do what a sleeping VM lives through without waking, and makes sure
   /// that nobody but the sentry has spoken for it.
   func whileAsleep(_ body: () async throws -> Void) async throws {
@@ -91,10 +98,12 @@ struct Onlooker {
     let mark = try watch.mark()
     let value = try await body()
     try await scene.wait(for: .awake, within: PresenceTests.patience)
-    let speakers = try watch.sightings(after: mark).map(\.speaker)
-    let first = speakers.firstIndex(of: .guest) ?? speakers.endIndex
-    #expect(first < speakers.endIndex)
-    #expect(speakers[first...].allSatisfy { $0 == .guest })
+    // The guest may take its time to acknowledge what woke it.
+    let speakers = try await eventually("the guest to speak", within: PresenceTests.patience) {
+      let speakers = try watch.sightings(after: mark).map(\.speaker)
+      return speakers.contains(.guest) ? speakers : nil
+    }
+    #expect(speakers.drop { $0 == .sentry }.allSatisfy { $0 == .guest })
     return value
   }
 }

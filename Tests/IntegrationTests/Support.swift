@@ -148,7 +148,7 @@ final class Scene: Sendable {
 
   /// Takes everything away and makes sure that nothing has stayed behind.
   fileprivate func tearDown() async {
-    wired.withLock { $0 }?.wire.cut()
+    await wired.withLock { $0 }?.wire.cut()
     await daemon.tearDown()
     keepalives.stop()
     let left = (try? await taps()) ?? []

@@ -50,14 +50,21 @@ public final class Wire: Sendable {
     var isCut = false
   }
 
+  /// The taps, which go away with this.
+  private struct Ends: ~Copyable, Sendable {
+    let client: Tap
+    let network: Tap
+  }
+
   private let state = Mutex(State())
-  private let client: Tap
-  private let network: Tap
+  /// Taken by the thread that relays.
+  private let ends: Mutex<Ends?>
+  private let relaying = Mutex<Task<Void, any Error>?>(nil)
 
   init(client: consuming Tap, network: consuming Tap) {
-    self.client = client
-    self.network = network
-    Task { try await onBlockingThread("wire") { self.relay() } }
+    ends = Mutex(Ends(client: client, network: network))
+    let task = Task { try await onBlockingThread("wire") { self.relay() } }
+    relaying.withLock { $0 = task }
   }
 
   /// Everything that came into the wire so far.
@@ -78,15 +85,21 @@ public final class Wire: Sendable {
   /// The segment that was lost by order, once it is.
   public var lostSegment: ObservedSegment? { state.withLock { $0.lost } }
 
-  /// Ends the relaying. The client has no network any more.
-  public func cut() { state.withLock { $0.isCut = true } }
+  /// Ends the relaying and takes the taps away. The client has no network any more.
+  public func cut() async {
+    state.withLock { $0.isCut = true }
+    _ = await relaying.withLock { $0 }?.result
+  }
 
   private func relay() {
+    guard let taken = ends.withLock({ $0.take() }) else { return }
     var buffer = [UInt8](repeating: 0, count: 65_536)
     var ends = [
-      pollfd(fd: client.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: network.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: taken.client.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: taken.network.descriptor.rawValue, events: Int16(POLLIN), revents: 0),
     ]
+    // The numbers are those of descriptors that live to the end of this.
+    defer { extendLifetime(taken) }
     while !state.withLock({ $0.isCut }) {
       // An interface that is down or gone reads as an error at once, and must not be asked without pause.
       guard poll(&ends, 2, 100) >= 0 || errno == EINTR else { return }
