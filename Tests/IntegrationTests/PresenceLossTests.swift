@@ -1,37 +1,40 @@
 import TestBed
 import Testing
 
-/// A segment of a connection that gets lost.
+/// The segments of a connection that get lost: one between the SYN and the acknowledgement of the answer,
+/// and perhaps one from the client's FIN on.
 struct LossCase: Sendable, CustomTestStringConvertible {
-  enum Part: String, Sendable {
-    /// From the SYN to the acknowledgement of the answer.
-    case exchange
-    /// From the client's FIN on.
-    case closing
+  struct Loss: Sendable {
+    let origin: Wire.End
+    let choice: Wire.Choice
   }
 
-  let part: Part
-  let origin: Wire.End
-  let choice: Wire.Choice
+  let opening: Loss
+  let closing: Loss?
   /// 0 for IPv4, 1 for IPv6.
   let family: Int
 
   var testDescription: String {
-    "\(part.rawValue): \(choice) from the \(origin), IPv\(family == 0 ? 4 : 6)"
+    let losses = [opening, closing].compactMap(\.self).map { "\($0.choice) from the \($0.origin)" }
+    return losses.joined(separator: ", ") + ", IPv\(family == 0 ? 4 : 6)"
   }
 
   /// The families take turns: what differs between them does not concern TCP. The guest may send its
   /// acknowledgement of a FIN with its own.
-  static let all: [LossCase] = [
-    (.exchange, .client, (1...4).map { .number($0) }),
-    (.exchange, .network, (1...3).map { .number($0) }),
-    (.closing, .client, [.number(1), .number(2)]),
-    (.closing, .network, [.number(1), .finish]),
-  ].flatMap { (part: Part, origin: Wire.End, choices: [Wire.Choice]) in
-    choices.enumerated().map {
-      LossCase(part: part, origin: origin, choice: $0.element, family: $0.offset % 2)
+  static let all: [LossCase] = {
+    let openings =
+      (1...4).map { Loss(origin: .client, choice: .number($0)) }
+      + (1...3).map { Loss(origin: .network, choice: .number($0)) }
+    let closings = [
+      Loss(origin: .client, choice: .number(1)), Loss(origin: .client, choice: .number(2)),
+      Loss(origin: .network, choice: .number(1)), Loss(origin: .network, choice: .finish),
+    ]
+    return openings.enumerated().map {
+      LossCase(
+        opening: $0.element, closing: $0.offset < closings.count ? closings[$0.offset] : nil,
+        family: $0.offset % 2)
     }
-  }
+  }()
 }
 
 extension PresenceTests {
@@ -40,44 +43,33 @@ extension PresenceTests {
     arguments: LossCase.all)
   func lostSegment(_ loss: LossCase) async throws {
     try await withOnlooker { onlooker in
-      switch loss.part {
-      case .exchange: try await loseInExchange(loss, onlooker)
-      case .closing: try await loseInClosing(loss, onlooker)
+      let client = onlooker.client
+      let address = scene.guest.addresses.both[loss.family]
+      onlooker.wire.lose(loss.opening.choice, from: loss.opening.origin)
+      async let opened = Task {
+        let echo = try await EchoConnection(from: client, to: address, within: Self.patience)
+        try await echo.echo(Array("a request".utf8), within: Self.patience)
+        return echo
+      }.value
+      try await onlooker.untilLost()
+      // As soon as it may; what is under way may wake it again.
+      try await scene.sleepAtOnce()
+      let echo = try await opened
+
+      let mark = try onlooker.watch.mark()
+      try await onlooker.whileAsleep { try await onlooker.untilAnswered(after: mark) }
+      try await onlooker.wakes { try await echo.echo(Array("more".utf8), within: Self.patience) }
+      #expect(try await echo.isOpen())
+
+      if let closing = loss.closing { onlooker.wire.lose(closing.choice, from: closing.origin) }
+      try echo.finishSending()
+      if loss.closing != nil {
+        try await onlooker.untilLost()
+        try await scene.sleepAtOnce()
       }
+      try await echo.waitForEnd(within: Self.patience)
+      if loss.closing != nil { try await noConnectionLeft(onlooker) }
     }
-  }
-
-  private func loseInExchange(_ loss: LossCase, _ onlooker: Onlooker) async throws {
-    let client = onlooker.client
-    let address = scene.guest.addresses.both[loss.family]
-    onlooker.wire.lose(loss.choice, from: loss.origin)
-    async let opened = Task {
-      let echo = try await EchoConnection(from: client, to: address, within: Self.patience)
-      try await echo.echo(Array("a request".utf8), within: Self.patience)
-      return echo
-    }.value
-    try await onlooker.untilLost()
-    // As soon as it may; what is under way may wake it again.
-    try await scene.sleepAtOnce()
-    let echo = try await opened
-
-    try await onlooker.whileAsleep { try await Task.sleep(for: .milliseconds(1_200)) }
-    try await onlooker.wakes { try await echo.echo(Array("more".utf8), within: Self.patience) }
-    #expect(try await echo.isOpen())
-    try echo.finishSending()
-    try await echo.waitForEnd(within: Self.patience)
-  }
-
-  private func loseInClosing(_ loss: LossCase, _ onlooker: Onlooker) async throws {
-    let echo = try await EchoConnection(
-      from: onlooker.client, to: scene.guest.addresses.both[loss.family], keepalive: nil)
-    try await echo.echo(Array("a request".utf8))
-    onlooker.wire.lose(loss.choice, from: loss.origin)
-    try echo.finishSending()
-    try await onlooker.untilLost()
-    try await scene.sleepAtOnce()
-    try await echo.waitForEnd(within: Self.patience)
-    try await noConnectionLeft(onlooker)
   }
 
   /// Neither side has anything left of the connections to a port, but for the wait of the one that closed

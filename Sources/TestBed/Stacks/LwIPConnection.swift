@@ -12,7 +12,7 @@ public final class LwIPConnection: Sendable {
 
   /// Compiles the program, starts it and connects.
   ///
-  /// - Parameter address: numeric, IPv4.
+  /// - Parameter address: numeric, IPv4 or IPv6; the machine has no address of the other family.
   /// - Throws: ``TestBedError/Code/command`` when it does not compile, ``TestBedError/Code/connection``.
   public init(
     on network: LabNetwork, in lab: Lab, to address: String, port: UInt16 = 7777,
@@ -36,7 +36,10 @@ public final class LwIPConnection: Sendable {
     let commands = try Pipe()
     let answers = try Pipe()
     process = try await LabProcess(
-      [program, "3", addresses.macAddress, addresses.ipv4, address, "\(port)"],
+      [
+        program, "3", addresses.macAddress,
+        address.contains(":") ? addresses.ipv6 : addresses.ipv4, address, "\(port)",
+      ],
       in: network.host, log: directory + "/log",
       descriptors: [
         0: commands.read.rawValue, 1: answers.write.rawValue, 3: tap.descriptor.rawValue,
@@ -75,6 +78,11 @@ public final class LwIPConnection: Sendable {
   /// Waits for the peer's FIN.
   public func waitForEnd(within deadline: Duration = .seconds(10)) async throws {
     try await expect("ended", after: "end", within: deadline)
+  }
+
+  /// Sends a keepalive as BSD's stacks do: with one byte, whatever it is, before the next.
+  public func probe(within deadline: Duration = .seconds(10)) async throws {
+    try await expect("probed", after: "probe", within: deadline)
   }
 
   /// Whether the connection stands, as far as lwIP knows.

@@ -3,12 +3,15 @@
 //
 //   lwip-client TAP-DESCRIPTOR MAC ADDRESS GUEST PORT
 //
-// It connects and then does what each line of standard input says, answering each with one line:
+// The addresses are both IPv4 or both IPv6. It connects and then does what each line of standard input
+// says, answering each with one line:
 //   send TEXT      sends the text              -> sent
 //   receive N      receives N bytes            -> received TEXT
 //   end            waits for the peer's FIN    -> ended
 //   finish         sends a FIN                 -> finished
 //   error          the socket's error          -> error NUMBER
+//   probe          sends a keepalive as BSD's stacks do: with the byte before the next, whatever it was
+//                                              -> probed
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +20,11 @@
 
 #include <lwip/api.h>
 #include <lwip/etharp.h>
+#include <lwip/ethip6.h>
+#include <lwip/inet_chksum.h>
 #include <lwip/ip.h>
 #include <lwip/netif.h>
+#include <lwip/prot/tcp.h>
 #include <lwip/tcp.h>
 #include <lwip/tcpip.h>
 
@@ -38,6 +44,7 @@ static err_t start(struct netif *netif) {
   netif->name[0] = 'e';
   netif->name[1] = 't';
   netif->output = etharp_output;
+  netif->output_ip6 = ethip6_output;
   netif->linkoutput = send_frame;
   netif->mtu = 1500;
   netif->hwaddr_len = sizeof hardware;
@@ -83,6 +90,31 @@ static err_t receive(struct netconn *connection) {
   return ERR_OK;
 }
 
+// lwIP's own keepalives have no payload.
+static err_t probe(struct netconn *connection) {
+  err_t error = ERR_MEM;
+  LOCK_TCPIP_CORE();
+  struct tcp_pcb *pcb = connection->pcb.tcp;
+  struct pbuf *packet = pcb == NULL ? NULL : pbuf_alloc(PBUF_IP, TCP_HLEN + 1, PBUF_RAM);
+  if (packet != NULL) {
+    struct tcp_hdr *header = packet->payload;
+    memset(header, 0, TCP_HLEN + 1);
+    header->src = lwip_htons(pcb->local_port);
+    header->dest = lwip_htons(pcb->remote_port);
+    header->seqno = lwip_htonl(pcb->snd_nxt - 1);
+    header->ackno = lwip_htonl(pcb->rcv_nxt);
+    TCPH_HDRLEN_FLAGS_SET(header, TCP_HLEN / 4, TCP_ACK);
+    header->wnd = lwip_htons((u16_t)(pcb->rcv_ann_wnd >> pcb->rcv_scale));
+    header->chksum = ip_chksum_pseudo(packet, IP_PROTO_TCP, packet->tot_len, &pcb->local_ip,
+                                      &pcb->remote_ip);
+    error = ip_output_if(packet, &pcb->local_ip, &pcb->remote_ip, pcb->ttl, pcb->tos, IP_PROTO_TCP,
+                         &interface);
+    pbuf_free(packet);
+  }
+  UNLOCK_TCPIP_CORE();
+  return error;
+}
+
 static void do_line(struct netconn *connection, char *line) {
   err_t error;
   if (strncmp(line, "send ", 5) == 0) {
@@ -110,6 +142,10 @@ static void do_line(struct netconn *connection, char *line) {
     printf("finished\n");
   } else if (strcmp(line, "error") == 0) {
     printf("error %d\n", netconn_err(connection));
+  } else if (strcmp(line, "probe") == 0) {
+    error = probe(connection);
+    if (error != ERR_OK) fail("probe", error);
+    printf("probed\n");
   } else {
     fail("command", ERR_ARG);
   }
@@ -120,11 +156,12 @@ int main(int count, char **arguments) {
   if (count != 6) return 64;
   tap = atoi(arguments[1]);
   unsigned int bytes[6];
-  ip4_addr_t address, mask, none;
-  ip_addr_t guest;
+  ip4_addr_t mask, none;
+  ip_addr_t address, guest;
   if (sscanf(arguments[2], "%x:%x:%x:%x:%x:%x", bytes, bytes + 1, bytes + 2, bytes + 3, bytes + 4,
              bytes + 5) != 6 ||
-      !ip4addr_aton(arguments[3], &address) || !ipaddr_aton(arguments[4], &guest)) {
+      !ipaddr_aton(arguments[3], &address) || !ipaddr_aton(arguments[4], &guest) ||
+      IP_GET_TYPE(&address) != IP_GET_TYPE(&guest)) {
     return 64;
   }
   for (int index = 0; index < 6; index++) hardware[index] = (unsigned char)bytes[index];
@@ -133,14 +170,21 @@ int main(int count, char **arguments) {
   IP4_ADDR(&mask, 255, 255, 255, 0);
   IP4_ADDR(&none, 0, 0, 0, 0);
   LOCK_TCPIP_CORE();
-  struct netif *added =
-      netif_add(&interface, &address, &mask, &none, NULL, start, tcpip_input);
-  if (added != NULL) netif_set_default(&interface);
+  const ip4_addr_t *ipv4 = IP_IS_V6(&address) ? &none : ip_2_ip4(&address);
+  struct netif *added = netif_add(&interface, ipv4, &mask, &none, NULL, start, tcpip_input);
+  if (added != NULL) {
+    netif_set_default(&interface);
+    if (IP_IS_V6(&address)) {
+      // In use at once, without a look for others that have it.
+      netif_ip6_addr_set(&interface, 0, ip_2_ip6(&address));
+      netif_ip6_addr_set_state(&interface, 0, IP6_ADDR_PREFERRED);
+    }
+  }
   UNLOCK_TCPIP_CORE();
   pthread_t reader;
   if (added == NULL || pthread_create(&reader, NULL, read_frames, NULL) != 0) return 1;
 
-  struct netconn *connection = netconn_new(NETCONN_TCP);
+  struct netconn *connection = netconn_new(IP_IS_V6(&address) ? NETCONN_TCP_IPV6 : NETCONN_TCP);
   if (connection == NULL) return 1;
   err_t error = netconn_connect(connection, &guest, (u16_t)atoi(arguments[5]));
   if (error != ERR_OK) fail("connect", error);
