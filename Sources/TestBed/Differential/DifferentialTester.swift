@@ -104,6 +104,7 @@ public struct DifferentialTester: Sendable {
     var result = DifferentialResult(seed: seed)
     var flows: [DifferentialFlow] = []
     var nextPort = 1_024
+    var reported = 0
     func newFlow(_ index: Int) -> DifferentialFlow {
       nextPort += 1
       return DifferentialFlow(
@@ -148,6 +149,8 @@ public struct DifferentialTester: Sendable {
       try await playRound(numbers, &generator, &result)
       flows = generator.flows
       result.rounds += 1
+      for difference in result.differences[reported...] { report("\(difference)") }
+      reported = result.differences.count
       report("\(result.frames) of \(count) frames, \(result.differences.count) differences")
       if result.differences.count > 200 { break }
     }
@@ -330,7 +333,7 @@ public struct DifferentialTester: Sendable {
     let prediction = try SentryPrediction(of: addresses.mac, mtu: 1_500, in: processes)
     var judged: [Judged] = []
     for number in numbers {
-      guard let frame = generator.frame(number), (14...1_518).contains(frame.bytes.count) else {
+      guard let frame = generator.frame(number), DifferentialWire.canSend(frame.bytes) else {
         continue
       }
       let (verdict, answers) = prediction.judge(frame.bytes)

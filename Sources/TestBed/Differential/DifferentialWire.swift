@@ -28,6 +28,11 @@ final class DifferentialWire: Sendable {
     }
   }
 
+  /// Whether the interface takes a frame: its MTU and a header, and a tag of 802.1Q beyond that.
+  static func canSend(_ frame: Bytes) -> Bool {
+    (14...(frame.number(12, 2) == 0x8100 ? 1_518 : 1_514)).contains(frame.count)
+  }
+
   func send(_ frame: Bytes) throws {
     remember(frame)
     // The interface takes no frame without a whole header, and no longer one than its MTU.
