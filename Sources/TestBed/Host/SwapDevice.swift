@@ -25,36 +25,47 @@ public struct SwapDevice: Sendable {
   ///
   /// - Throws: ``TestBedError/Code/command`` with the reason on kernels that have no such devices.
   public init(_ kind: Kind, in lab: Lab, megabytes: Int) async throws {
+    let name =
+      switch kind {
+      case .zram: try await Self.addCompressedMemory(in: lab, megabytes: megabytes)
+      case .loop: try await Self.addLoop(in: lab, megabytes: megabytes)
+      }
     self.kind = kind
     self.lab = lab
-    switch kind {
-    case .zram:
-      let control = "/sys/class/zram-control/hot_add"
-      if access(control, R_OK) != 0 { try await Command.run("modprobe", "zram") }
-      // Reading it makes a device.
-      let number = try await Command.run("cat", control)
-      name = "zram" + number.filter(\.isNumber)
-      try note()
-      try await Command.run(
-        "sh", "-c", "echo $1 >/sys/block/$2/disksize", "sh", "\(megabytes)M", name)
-    case .loop:
-      let file = "\(lab.directory)/disk\(Lab.nextNumber())"
-      try await Command.run("install", "-m", "0600", "/dev/null", file)
-      try await Command.run("fallocate", "--length", "\(megabytes)MiB", file)
-      let node = try await Command.run("losetup", "--find", "--show", file)
-      // From here on the device alone has it.
-      unlink(file)
-      name = String(node.split(separator: "\n")[0].dropFirst("/dev/".count))
-      try note()
-    }
+    self.name = name
     try await Command.run("mkswap", path)
   }
 
-  /// For the lab's janitor.
-  private var mark: String { "\(lab.directory)/device-\(name)" }
+  private static func addCompressedMemory(in lab: Lab, megabytes: Int) async throws -> String {
+    let control = "/sys/class/zram-control/hot_add"
+    if access(control, R_OK) != 0 { try await Command.run("modprobe", "zram") }
+    // Reading it makes a device.
+    let name = "zram" + (try await Command.run("cat", control)).filter(\.isNumber)
+    try note(name, in: lab)
+    try await Command.run(
+      "sh", "-c", "echo $1 >/sys/block/$2/disksize", "sh", "\(megabytes)M", name)
+    return name
+  }
 
-  private func note() throws {
-    try Data().write(to: URL(filePath: mark))
+  private static func addLoop(in lab: Lab, megabytes: Int) async throws -> String {
+    let file = "\(lab.directory)/disk\(Lab.nextNumber())"
+    try await Command.run("install", "-m", "0600", "/dev/null", file)
+    try await Command.run("fallocate", "--length", "\(megabytes)MiB", file)
+    let node = try await Command.run("losetup", "--find", "--show", file)
+    // From here on the device alone has it.
+    unlink(file)
+    let name = String(node.split(separator: "\n")[0].dropFirst("/dev/".count))
+    try note(name, in: lab)
+    return name
+  }
+
+  /// For the lab's janitor.
+  private static func mark(_ name: String, in lab: Lab) -> String {
+    "\(lab.directory)/device-\(name)"
+  }
+
+  private static func note(_ name: String, in lab: Lab) throws {
+    try Data().write(to: URL(filePath: mark(name, in: lab)))
   }
 
   /// Makes it active, before all other swap.
@@ -74,7 +85,7 @@ public struct SwapDevice: Sendable {
     case .loop:
       try await Command.run("losetup", "--detach", path)
     }
-    unlink(mark)
+    unlink(Self.mark(name, in: lab))
   }
 
   /// What its contents take of the host's memory, in bytes (the third number of zram's `mm_stat`).
