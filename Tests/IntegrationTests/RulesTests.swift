@@ -18,7 +18,9 @@ struct RulesTests {
   @Test("A scan of a thousand closed ports gets the guest's own refusals, and wakes nobody")
   func scan() async throws {
     let ports = Array(UInt16(2000)..<2500)
-    // The guest's own answers, which prove that its ports are closed to this client.
+    // The guest's own answers, which prove that its ports are closed to this client: twice, since a sentry
+    // that has not seen one of them rightly takes no notice of that port.
+    _ = try await scanBothFamilies(ports)
     let awake = try await scanBothFamilies(ports)
     #expect(awake.count == 2 * ports.count)
     let before = try await scene.sleep()
@@ -172,7 +174,13 @@ struct RulesTests {
       ("IPv6", scene.client.addresses.ipv6, scene.guest.addresses.ipv6),
     ] {
       let found = try await scanner.scan(ports, at: address, from: own, within: .seconds(40))
-      for (port, answer) in found { answers["\(family) \(port)"] = answer }
+      for (port, answer) in found {
+        var answer = answer
+        // An awake guest leaves the TCP checksum to its host, so that its frames are seen without.
+        let checksum = answer.count - 4
+        if checksum > 0 { answer.replaceSubrange(checksum..<checksum + 2, with: [0, 0]) }
+        answers["\(family) \(port)"] = answer
+      }
     }
     return answers
   }
