@@ -44,8 +44,8 @@ demo: image ## Show a virtual machine falling asleep and waking up (2 minutes)
 	@echo "demo: running in a lab of its own (about 2 minutes)" >&2
 	@$(LAB) $(BIN)/dormouse-lab demo
 
-test: image $(if $(TESTS),,fuzzer) ## Run all tests (at most 10 minutes)
-	@echo "test: running all tests in a lab of their own (at most 10 minutes)" >&2
+test: image $(if $(TESTS),,fuzzer) ## Run all tests (about 17 minutes)
+	@echo "test: running all tests in a lab of their own (about 17 minutes)" >&2
 	@$(LAB) $(SWIFT_TEST) $(TESTS)
 ifeq ($(TESTS),)
 	@echo "test: fuzzing every parser for 4 seconds (half a minute)" >&2
