@@ -59,8 +59,7 @@ final class KVMScene: Sendable {
       CreateRequest(
         name: name, memoryBytes: 512 << 20, cpus: 1, image: "/srv/guest/disk.qcow2",
         imageFormat: .qcow2, kernel: EmulatedHost.guestKernel, initrd: EmulatedHost.guestInitrd,
-        // Otherwise an overloaded machine may let the guest distrust its TSC, which one test makes it use.
-        kernelCommandLine: guest.kernelArguments + " tsc=reliable",
+        kernelCommandLine: guest.kernelArguments,
         networks: [.init(bridge: network.bridge, macAddress: guest.addresses.macAddress)]))
     _ = try await api.start(name)
     try await guest.waitUntilUp(from: client, within: .seconds(240))
