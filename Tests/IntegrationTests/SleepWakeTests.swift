@@ -165,12 +165,14 @@ struct SleepWakeTests {
     try await echo.echo(Array("once more".utf8), within: Self.patience)
   }
 
-  @Test("In all that, every keepalive was answered")
-  func keepalivesAnswered() {
+  @Test("In all that, keepalives were answered, those to the awake guest but for a few after wakes")
+  func keepalivesAnswered() async throws {
     let count = scene.keepalives.count()
     print("keepalives in all: \(count.sent), answered \(count.answered), open \(count.open)")
     #expect(count.sent > 15)
-    #expect(count.answered >= count.sent - count.open)
+    // A guest whose clock stood still may skip one just after a wake (net.ipv4.tcp_invalid_ratelimit).
+    let wakes = Int(try await scene.machine().wakes)
+    #expect(count.answered >= count.sent - count.open - wakes)
   }
 
   // MARK: -

@@ -36,16 +36,21 @@ struct TemplateTests {
   func fillsUp() async throws {
     let directory = try scene.lab.makeDirectory("filling")
     try await Command.run("mount", "-t", "tmpfs", "-o", "size=600M", "tmpfs", directory)
+    try await scene.daemon.stop()
+    try await scene.daemon.start(environment: ["DORMOUSE_FAILPOINTS": "save.saving=halt"])
+    let daemon = try #require(await scene.daemon.pid)
     let echo = try await EchoConnection(from: scene.client, to: scene.guest.addresses.ipv4)
     try await echo.echo(Array("before".utf8))
     let saving = Task {
       try await scene.api.save(scene.name, to: SaveRequest(directory: directory + "/template"))
     }
-    try await eventually("the state's file", within: .seconds(10), every: .milliseconds(1)) {
-      FileManager.default.fileExists(atPath: directory + "/template/state") ? () : nil
+    defer { kill(daemon, SIGCONT) }
+    try await eventually("the daemon to halt", within: .seconds(10), every: .milliseconds(5)) {
+      try isHalted(daemon) ? () : nil
     }
     // Somebody else takes the room that the preflight has seen.
-    _ = try await Command.outcome(of: ["fallocate", "-l", "560M", directory + "/other"])
+    try await Command.run("fallocate", "-l", "560M", directory + "/other")
+    kill(daemon, SIGCONT)
     let error = await #expect(throws: APIError.self) { _ = try await saving.value }
     #expect(error?.code == .unavailable, "\(error?.message ?? "")")
     #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["other"])

@@ -34,7 +34,7 @@ struct SentrySegmentTests {
         ? .ack : TCPFlags(rawValue: UInt8.random(in: 0...63, using: &generator))
       let stamps =
         Int.random(in: 0...7, using: &generator) == 0
-        ? nil : (near(scene.peerTimestamp &+ 3), near(scene.guestTimestamp &- 3))
+        ? nil : (near(recent &+ 2), near(scene.guestTimestamp &- 3))
       let probe = scene.peerSegment {
         $0.sequence = sequence
         $0.acknowledgement = acknowledgement
