@@ -142,7 +142,7 @@ struct PageOutTests {
     }
     #expect(report.releasedBytes > 4 << 20)
     // Its own; pages of the program that others run, too, stay mapped.
-    #expect(try ProcessMemory.of(pid: held.process.pid).privateBytes < 4 << 20)
+    #expect(try ProcessMemory.of(pid: held.process.identity.pid).privateBytes < 4 << 20)
     #expect(try held.group.swapCachedBytes() <= Self.tolerance)
     #expect(held.process.identity.isAlive)
     let stopped = #expect(throws: SuspendError.self) {
