@@ -111,42 +111,6 @@ extension PresenceTests {
     }
   }
 
-  @Test("What wakes it may be longer than any wire takes, and arrives whole")
-  func superFrames() async throws {
-    try await withOnlooker { onlooker in
-      // This client's interface leaves cutting to others; its window stays open while it is silent.
-      let client = scene.client
-      try await client.namespace.perform {
-        try KernelFile.write("0", to: "/proc/sys/net/ipv4/tcp_slow_start_after_idle")
-      }
-      let bytes = (0..<(200 << 10)).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
-      for address in scene.guest.addresses.both {
-        let echo = try await EchoConnection(from: client, to: address)
-        try await echo.echo(bytes, within: Self.patience)
-        let before = try await badSegments()
-        let mark = try onlooker.watch.mark()
-        try await scene.sleepAtOnce()
-        let event = try await scene.eventMark()
-        let frames = try await sentFrames()
-        try await onlooker.wakes { try await echo.echo(bytes, within: Self.patience) }
-        let after = try await sentFrames()
-        let wake = try await scene.event(.awake, after: event, within: Self.patience)
-        let held = try #require(wake.details["heldFrames"].flatMap { Int($0) })
-        // More than ten segments came at once, in frames longer than any on a wire.
-        print("held \(held) frames; \(after - frames) left the client")
-        #expect(held > 10)
-        #expect(wake.details["droppedFrames"] == "0")
-        #expect(after - frames < bytes.count / 1_448)
-        #expect(try await badSegments() == before)
-        // The guest has left the cutting of its own to the host before the sleep, and does so after it.
-        #expect(
-          try onlooker.watch.sightings(after: mark).contains {
-            $0.speaker == .guest && $0.length > 1_600
-          })
-      }
-    }
-  }
-
   /// How many segments with a wrong checksum the guest's kernel has seen.
   private func badSegments() async throws -> String {
     // InCsumErrors is the last of the values.
