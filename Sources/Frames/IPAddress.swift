@@ -18,6 +18,15 @@ public enum IPAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Whether no router forwards packets from it: `fe80::/10` (RFC 4291, 2.5.6). Not IPv4's `169.254/16`,
+  /// which Linux forwards.
+  public var staysOnLink: Bool {
+    switch self {
+    case .v4: false
+    case .v6(let address): address.isLinkLocal
+    }
+  }
+
   public var description: String {
     switch self {
     case .v4(let address): address.description

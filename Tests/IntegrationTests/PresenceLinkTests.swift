@@ -65,4 +65,41 @@ extension PresenceTests {
           && frame[62..<78].elementsEqual(TestFrames.bytes(ofAddress: addresses.ipv6))
     }
   }
+
+  @Test("Behind a bridge that snoops it stays in its groups, and is found")
+  func snoopingBridge() async throws {
+    try await withOnlooker { onlooker in
+      let tap = try #require(try await scene.machine().networks.first?.tap)
+      let bridge = try await SnoopingBridge(on: scene.network, port: tap, querySeconds: 1)
+      // A group of each family that the guest has joined for an application, and its own.
+      try await scene.guest.run(
+        "systemd-run --quiet --unit=group4 socat UDP4-RECVFROM:5000,ip-add-membership=239.1.2.3:eth0,fork PIPE;"
+          + "systemd-run --quiet --unit=group6 socat UDP6-RECVFROM:5001,ipv6-join-group=[ff05::1:3]:eth0,fork PIPE",
+        from: scene.client)
+      let groups: Set = [
+        "239.1.2.3", "ff05::1:3",
+        SnoopingBridge.solicitedNode(of: scene.guest.addresses.ipv6),
+      ]
+      try await eventually("the bridge to know the groups", within: Self.patience) {
+        try await bridge.groups().isSuperset(of: groups) ? () : nil
+      }
+      let mark = try onlooker.watch.mark()
+      try await onlooker.whileAsleep {
+        let found = try await bridge.violations(
+          of: groups, scene.guest, from: onlooker.client,
+          for: .seconds(bridge.memorySeconds + 2), every: .milliseconds(300))
+        #expect(found == [])
+      }
+      // By reports of the sentry's, in both families.
+      let reports = try onlooker.watch.sightings(after: mark).filter { $0.speaker == .sentry }
+      #expect(
+        reports.contains { $0.frame[12..<14].elementsEqual([0x08, 0x00]) && $0.frame[23] == 2 })
+      #expect(
+        reports.contains {
+          $0.frame.count >= 63 && $0.frame[12..<14].elementsEqual([0x86, 0xdd])
+            && $0.frame[20] == 0 && $0.frame[62] == 143
+        })
+      try await bridge.stop()
+    }
+  }
 }

@@ -432,6 +432,22 @@ struct SentryLinkTests {
     #expect(scene.judge(scene.question(about: scene.guest)) == .answer(1))
   }
 
+  @Test("A link-local address that the guest sends from is its own: nobody forwards such packets")
+  func linkLocalSource() throws {
+    let scene = try SentryScene(SentryScene.Wire(isIPv6: true, timestamps: true))
+    let linkLocal = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 7))
+    let datagram = ip(linkLocal, scene.peer, 17, udp(linkLocal, scene.peer, from: 1, to: 2))
+    scene.hear(scene.fromGuest(datagram), .fromGuest)
+    #expect(scene.judge(scene.question(about: linkLocal)) == .answer(1))
+    // Not that of a machine behind the guest, which has a MAC of its own.
+    let other = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 8))
+    scene.hear(
+      ethernet(
+        to: SentryScene.peerMAC, from: MACAddress(rawValue: 0x0200_0000_0009), type: 0x86dd,
+        ip(other, scene.peer, 17, udp(other, scene.peer, from: 1, to: 2))), .fromGuest)
+    #expect(scene.judge(scene.question(about: other)) == .ignore(.group))
+  }
+
   @Test("Reasons have the words that the interface promises")
   func words() {
     #expect(

@@ -3,13 +3,14 @@ public import Frames
 /// How sure it is that an address is the guest's.
 ///
 /// A guest that forwards packets sends from addresses that are not its own; answering ARP for them
-/// would take them from their owner. Only what the guest has asserted on the link is answered for.
+/// would take them from their owner. Only what the guest has asserted on the link is answered for, and
+/// IPv6's link-local addresses that it has sent from: no router forwards such packets (RFC 4291, 2.5.6).
 public enum AddressEvidence: UInt8, Comparable, Sendable {
   /// The guest has probed for others that use it, and may find some.
   case tentative = 1
   /// The guest has sent IP packets from it.
   case seen = 2
-  /// The guest has asserted it by ARP or neighbour discovery.
+  /// The guest has asserted it by ARP or neighbour discovery, or it is a link-local IPv6 address in use.
   case proven = 3
 
   public static func < (left: Self, right: Self) -> Bool {

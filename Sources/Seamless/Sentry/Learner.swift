@@ -102,7 +102,8 @@ public struct Learner {
       learn(arp, network, seconds)
     case .ip(let ip):
       if ip.isFragment, ip.protocolNumber == IPProtocol.tcp { invalidate(at: now) }
-      let index = table.learn(ip.source, .seen, network: network, at: seconds)
+      let index = table.learn(
+        ip.source, ip.source.staysOnLink ? .proven : .seen, network: network, at: seconds)
       if !isGroup, !ip.destination.isMulticast, !ip.source.isNear(ip.destination) {
         table.setGateway(header.destination, for: ip.source)
       }

@@ -189,9 +189,7 @@ extension Sentry {
     guard !groups.isEmpty else { return .ignore(.group) }
     var source: IPv6Address?
     for local in table.addresses
-    where local.evidence != .tentative && local.network == header.tags.network {
-      // It need not be proven: no router forwards packets of such addresses (RFC 4291, 2.5.6), so that one
-      // that the guest has sent from is its own.
+    where local.evidence == .proven && local.network == header.tags.network {
       guard case .v6(let address) = local.address, address.isLinkLocal else { continue }
       source = address
       break
