@@ -37,13 +37,6 @@ int64_t dormouse_cached_pages(int fd, uint64_t offset, uint64_t length) {
   return (int64_t)result.cached;
 }
 
-void *dormouse_map_for_reading(int fd, uint64_t offset, size_t length) {
-  void *address = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, (off_t)offset);
-  return address == MAP_FAILED ? NULL : address;
-}
-
-int dormouse_unmap(void *address, size_t length) { return munmap(address, length); }
-
 int dormouse_mincore(void *address, size_t length, unsigned char *pages) {
   return mincore(address, length, pages);
 }

@@ -160,11 +160,9 @@ public enum Residency {
     var start = first
     while start < size {
       let length = Int(min(mappingBytes, size - start))
-      guard let address = dormouse_map_for_reading(memfd, start, length) else {
-        throw LinuxError("map a file", Errno(rawValue: dormouse_errno()))
-      }
-      defer { _ = dormouse_unmap(address, length) }
-      try checked("mincore", dormouse_mincore(address, length, &pages))
+      let mapping = try MappedFile(
+        memfd, "a file", from: start, size: UInt64(length), for: .reading)
+      try checked("mincore", dormouse_mincore(mapping.bytes.baseAddress, length, &pages))
       for index in 0..<((length + Int(page) - 1) / Int(page)) where pages[index] & 1 == 1 {
         let offset = start + UInt64(index) * page
         append(offset..<(offset + page), to: &found)
@@ -181,14 +179,11 @@ public enum Residency {
   package static func allocatedAndNotSwappedBytes(of memfd: CInt) throws(LinuxError) -> UInt64 {
     var status = stat()
     try checked("fstat", fstat(memfd, &status))
-    let length = Int(status.st_size)
-    guard length > 0 else { return 0 }
-    guard let address = dormouse_map_for_reading(memfd, 0, length) else {
-      throw LinuxError("map a file", Errno(rawValue: dormouse_errno()))
-    }
-    defer { _ = dormouse_unmap(address, length) }
+    guard status.st_size > 0 else { return 0 }
+    let mapping = try MappedFile(
+      memfd, "a file", size: UInt64(status.st_size), for: .reading)
     let path = "/proc/self/smaps"
-    let start = String(UInt(bitPattern: address), radix: 16) + "-"
+    let start = String(mapping.addresses.lowerBound, radix: 16) + "-"
     let lines = try KernelFile.text(path, limit: 64 << 20).split(separator: "\n")
     guard let header = lines.firstIndex(where: { $0.hasPrefix(start) }),
       let swapped = KernelTable(lines: lines[(header + 1)...].prefix(30))["Swap"]

@@ -7,36 +7,26 @@ import Seamless
 /// The mapping is all that is kept: a descriptor for each of thousands of VMs would be one too many.
 final class CursorMemory {
   let table: CursorTable
-  private let bytes: UnsafeMutableRawBufferPointer
+  private let mapping: MappedFile
 
   /// Where it is mapped, for a daemon that has lost its own descriptor.
-  var addresses: Range<UInt64> {
-    let start = UInt64(UInt(bitPattern: bytes.baseAddress))
-    return start..<start + UInt64(bytes.count)
-  }
+  var addresses: Range<UInt64> { mapping.addresses }
 
   /// Maps the whole memfd and reads the table in it.
   init(_ memory: borrowing OwnedFileDescriptor) throws {
     var status = stat()
     try checked(fstat(memory.rawValue, &status))
-    let size = Int(status.st_size)
-    guard size > 0, size <= 16 << 20,
-      let address = mmap(
-        nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0), address != MAP_FAILED
-    else {
-      throw LinuxError(code: .malformed, message: "the memory of the cursors cannot be mapped")
+    guard status.st_size > 0, status.st_size <= 16 << 20 else {
+      throw LinuxError(
+        code: .malformed, message: "the memory of the cursors has a size that is none")
     }
-    bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
-    do {
-      table = try CursorTable(attaching: bytes)
-    } catch {
-      munmap(address, size)
-      throw error
-    }
+    mapping = try MappedFile(
+      memory.rawValue, "the memory of the cursors", size: UInt64(status.st_size), for: .writing)
+    table = try CursorTable(attaching: mapping.bytes)
   }
 
   /// What a table says of the guest itself: addresses, groups, ports. Not its flows.
-  var acquaintance: [UInt8] { [UInt8](bytes.prefix(CursorTable.headerBytes)) }
+  var acquaintance: [UInt8] { [UInt8](mapping.bytes.prefix(CursorTable.headerBytes)) }
 
   /// A new machine's table: empty, but for what an earlier one said of the same guest.
   static func renew(
@@ -52,9 +42,5 @@ final class CursorMemory {
       throw LinuxError(code: .malformed, message: "the remembered table is another guest's")
     }
     return renewed
-  }
-
-  deinit {
-    munmap(bytes.baseAddress, bytes.count)
   }
 }

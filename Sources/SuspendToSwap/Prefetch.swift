@@ -1,4 +1,3 @@
-import Glibc
 internal import LinuxMemory
 public import LinuxProcess
 import LinuxSystem
@@ -55,31 +54,18 @@ public enum Prefetch {
     let slices = plan.slices(from: start, bytes: portion)
     guard !slices.isEmpty else { return start }
     let memory = try GuestMemory(at: plan.place, of: process)
-    let size = Int(memory.size)
-    let mapping = mmap(nil, size, PROT_READ, MAP_SHARED, memory.memory.rawValue, 0)
-    guard let mapping, mapping != MAP_FAILED else {
-      try checked("map the VM's memory", -1)
-      return start
-    }
-    defer { munmap(mapping, size) }
+    let mapping = try memory.mapped()
     var done = start
     // One slice is under way while the one before it is waited for.
     for (index, slice) in slices.enumerated() {
-      if index == 0 { request(slice, in: mapping) }
-      if index + 1 < slices.count { request(slices[index + 1], in: mapping) }
+      if index == 0 { mapping.request(slice) }
+      if index + 1 < slices.count { mapping.request(slices[index + 1]) }
       for range in slice {
-        // Before Linux 5.14 it stays in the swap cache: a fault finds it there.
-        _ = madvise(mapping + Int(range.lowerBound), range.count, MADV_POPULATE_READ)
+        mapping.populate(range)
         done += UInt64(range.count)
       }
     }
     return done
-  }
-
-  private static func request(_ ranges: [Range<UInt64>], in mapping: UnsafeMutableRawPointer) {
-    for range in ranges {
-      _ = madvise(mapping + Int(range.lowerBound), range.count, MADV_WILLNEED)
-    }
   }
 }
 

@@ -1,4 +1,3 @@
-import Glibc
 public import LinuxMemory
 public import LinuxProcess
 import LinuxSystem
@@ -43,13 +42,7 @@ public enum SwapIn {
     DiskPriority.yieldToAll()
     let memory = try GuestMemory(at: place, of: process)
     let size = memory.size
-    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.memory.rawValue, 0)
-    guard let mapping, mapping != MAP_FAILED else {
-      try checked("map the VM's memory", -1)
-      return Portion(readBytes: 0, next: nil)
-    }
-    // A page that two processes map is not paged out.
-    defer { munmap(mapping, Int(size)) }
+    let mapping = try memory.mapped()
     let end = min(size, start + reach)
     var position = start
     var read: UInt64 = 0
@@ -57,12 +50,8 @@ public enum SwapIn {
       let upper = min(position + window, size)
       let swapped = try Residency.swappedRanges(
         of: memory.memory.rawValue, in: position..<upper)
-      for advice in [MADV_WILLNEED, MADV_POPULATE_READ] {
-        for range in swapped {
-          // Before Linux 5.14 it stays in the swap cache: a fault finds it there.
-          _ = madvise(mapping + Int(range.lowerBound), range.count, advice)
-        }
-      }
+      mapping.request(swapped)
+      for range in swapped { mapping.populate(range) }
       read += swapped.reduce(0) { $0 + UInt64($1.count) }
       position = upper
     }

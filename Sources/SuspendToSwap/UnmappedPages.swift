@@ -1,4 +1,3 @@
-import Glibc
 internal import LinuxMemory
 import LinuxSystem
 
@@ -15,20 +14,14 @@ extension GuestMemory {
   borrowing func pageOutUnmapped(shouldContinue: () -> Bool) throws {
     let portion: UInt64 = 64 << 20
     let ranges = try Residency.residentRanges(of: memory.rawValue, size: size)
-    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.rawValue, 0)
-    guard let mapping, mapping != MAP_FAILED else {
-      try checked("map the VM's memory", -1)
-      return
-    }
-    defer { munmap(mapping, Int(size)) }
+    let mapping = try mapped()
     for range in ranges {
       for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(portion)) {
         guard shouldContinue() else { return }
-        let address = mapping + Int(start)
-        let length = Int(min(portion, range.upperBound - start))
+        let part = start..<min(start + portion, range.upperBound)
         // All of the range is in memory: nothing is read from swap for this.
-        guard madvise(address, length, MADV_POPULATE_READ) == 0 else { return }
-        try checked("page out the VM's memory", madvise(address, length, MADV_PAGEOUT))
+        guard mapping.populate(part) else { return }
+        try mapping.advise(.pageOut, part, to: "page out the VM's memory")
       }
     }
   }
@@ -42,16 +35,10 @@ extension GuestMemory {
   /// Needs Linux 5.14; before that they stay what they are.
   borrowing func adoptReadAhead() throws {
     let ranges = try Residency.mincoreRanges(of: memory.rawValue, size: size)
-    let mapping = mmap(nil, Int(size), PROT_READ, MAP_SHARED, memory.rawValue, 0)
-    guard let mapping, mapping != MAP_FAILED else {
-      try checked("map the VM's memory", -1)
-      return
-    }
-    // Mapped twice, a page would be passed over when it is advised.
-    defer { munmap(mapping, Int(size)) }
+    // For this moment only: mapped twice, a page would be passed over when it is advised.
+    let mapping = try mapped()
     for range in ranges {
-      let address = mapping + Int(range.lowerBound)
-      guard madvise(address, range.count, MADV_POPULATE_READ) == 0 else { return }
+      guard mapping.populate(range) else { return }
     }
   }
 }

@@ -19,9 +19,6 @@ ssize_t dormouse_process_madvise(int pidfd, const struct dormouse_range *ranges,
 /// cachestat(2) of a part of a file; a length of 0 reaches to its end. Pages in the page cache, or -1.
 int64_t dormouse_cached_pages(int fd, uint64_t offset, uint64_t length);
 
-/// A shared mapping for reading, and its end.
-void *dormouse_map_for_reading(int fd, uint64_t offset, size_t length);
-int dormouse_unmap(void *address, size_t length);
 /// mincore(2): one byte per page, whose lowest bit says that the page is in memory.
 int dormouse_mincore(void *address, size_t length, unsigned char *pages);
 

@@ -17,12 +17,9 @@ extension CursorTable {
         "make the memory of the cursors", dormouse_memfd_create("dormouse-cursors")))
     let size = byteCount(capacity: capacity)
     try checked("size the memory of the cursors", ftruncate(memory.rawValue, size))
-    let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0)
-    guard let address, address != MAP_FAILED else {
-      throw LinuxError(code: .exhausted, message: "the memory of the cursors cannot be mapped")
-    }
-    defer { munmap(address, size) }
-    let bytes = UnsafeMutableRawBufferPointer(start: address, count: size)
+    let mapping = try MappedFile(
+      memory.rawValue, "the memory of the cursors", size: UInt64(size), for: .writing)
+    let bytes = mapping.bytes
     if let acquaintance, acquaintance.count == headerBytes {
       bytes.copyBytes(from: withoutFlows(acquaintance))
       if let table = try? CursorTable(attaching: bytes), table.guest == guest { return memory }

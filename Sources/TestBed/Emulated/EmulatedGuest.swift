@@ -105,14 +105,10 @@ final class EmulatedGuest: Sendable {
       throw TestBedError(code: .malformed, message: "an address that is none")
     }
     let memory = try CursorTable.makeMemory(for: mac)
-    let size = CursorTable.byteCount()
-    let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory.rawValue, 0)
-    guard let address, address != MAP_FAILED else {
-      throw TestBedError(code: .malformed, message: "the memory of the cursors cannot be mapped")
-    }
-    defer { munmap(address, size) }
-    let table = try CursorTable(
-      attaching: UnsafeMutableRawBufferPointer(start: address, count: size))
+    let mapping = try MappedFile(
+      memory.rawValue, "the memory of the cursors", size: UInt64(CursorTable.byteCount()),
+      for: .writing)
+    let table = try CursorTable(attaching: mapping.bytes)
     let now = MonotonicClock.nowNanoseconds()
     var learner = Learner(table: table, at: now)
     for frame in [frames.assertion, frames.echoReply] {
