@@ -57,12 +57,7 @@ extension FrameBuffer {
     write(UInt8(0))
     write(UInt16(0))
     write(data)
-    if case .v4 = route.source {
-      overwrite(checksum(from: start), at: start + 2)
-    } else {
-      completeTransport(
-        from: start, checksumAt: start + 2, route: route, protocolNumber: protocolNumber)
-    }
+    completeICMP(from: start, route: route)
     finishFrame()
   }
 

@@ -102,4 +102,14 @@ extension FrameBuffer {
       length: self.position - start)
     overwrite(checksum(from: start, adding: sum), at: position)
   }
+
+  /// Puts in the checksum of an ICMP message, which covers the pseudo-header with IPv6 only.
+  mutating func completeICMP(from start: Int, route: IPRoute) {
+    switch route.source {
+    case .v4: overwrite(checksum(from: start), at: start + 2)
+    case .v6:
+      completeTransport(
+        from: start, checksumAt: start + 2, route: route, protocolNumber: IPProtocol.icmpv6)
+    }
+  }
 }

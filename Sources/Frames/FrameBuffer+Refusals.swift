@@ -52,12 +52,7 @@ extension FrameBuffer {
     write(UInt16(0))
     write(UInt32(0))
     write(quote)
-    if case .v4 = route.source {
-      overwrite(checksum(from: start), at: start + 2)
-    } else {
-      completeTransport(
-        from: start, checksumAt: start + 2, route: route, protocolNumber: kind.protocolNumber)
-    }
+    completeICMP(from: start, route: route)
     finishFrame()
   }
 }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import TestBed
 
 /// What the density test found, and whether that is good enough.
@@ -117,14 +116,8 @@ struct DensityResult: Sendable {
 
   // MARK: - JSON
 
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    return String(decoding: try encoder.encode(figures), as: UTF8.self)
-  }
-
   /// The interface of `make bench-density`. Times are seconds.
-  private struct Figures: Encodable {
+  struct Figures: Encodable {
     let virtualMachines: Int
     let assignedBytes: UInt64
     let residentBytes: UInt64
@@ -140,7 +133,7 @@ struct DensityResult: Sendable {
     let emulated: EmulatedGuestsResult?
   }
 
-  private struct StormFigures: Encodable {
+  struct StormFigures: Encodable {
     let machines: Int
     let withinSeconds: Double
     let firstByteP50: Double
@@ -154,7 +147,7 @@ struct DensityResult: Sendable {
     let order: [Reply]
   }
 
-  private var figures: Figures {
+  var figures: Figures {
     let last = growth.last
     let wakes = Quantiles(wakeDelays)
     return Figures(

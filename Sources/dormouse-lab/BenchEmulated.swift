@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import TestBed
 
 struct BenchEmulated: AsyncParsableCommand {
@@ -33,9 +32,7 @@ struct BenchEmulated: AsyncParsableCommand {
     switch format {
     case .text: print(result.text)
     case .json:
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      print(String(decoding: try encoder.encode(result), as: UTF8.self))
+      print(try json(result))
     }
     for failure in result.failures { Report.line("FAILED: \(failure)") }
     if !result.failures.isEmpty { throw ExitCode(1) }

@@ -36,7 +36,7 @@ struct BenchSentry: AsyncParsableCommand {
     let result = BenchSentryResult(answering: answering, learning: learning)
     switch format {
     case .text: print(result.text)
-    case .json: print(try result.json())
+    case .json: print(try json(result.figures))
     }
     for failure in result.failures { Report.line("FAILED: \(failure)") }
     if !result.failures.isEmpty { throw ExitCode(1) }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import TestBed
 
 /// What the sentry costs.
@@ -7,7 +6,7 @@ struct BenchSentryResult {
   let learning: BenchSentry.Learning
 
   /// All of the benchmark's figures. The first four are part of the interface of `make bench-sentry`.
-  private struct Figures: Encodable {
+  struct Figures: Encodable {
     /// Answered frames per second of the sentry's processor time, over all kinds.
     let framesPerSecondPerCore: Double
     let cpuPercentPerThousandKeepalives: Double
@@ -28,7 +27,7 @@ struct BenchSentryResult {
     let bytesPerSecondUnwatched: Double
   }
 
-  private struct Kind: Encodable {
+  struct Kind: Encodable {
     let kind: String
     /// As the client saw it, on another processor.
     let framesPerSecond: Double
@@ -45,7 +44,7 @@ struct BenchSentryResult {
     }
   }
 
-  private var figures: Figures {
+  var figures: Figures {
     let all = answering.kinds.map(\.answers)
     let paced = answering.paced
     let thousands = Double(paced.answered) / paced.seconds / 1_000
@@ -100,12 +99,6 @@ struct BenchSentryResult {
       throughput           \
       \(ratio(figures.learningThroughputRatio, figures.learningThroughputRatioInterval))
       """
-  }
-
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    return String(decoding: try encoder.encode(figures), as: UTF8.self)
   }
 
   private func ratio(_ median: Double, _ interval: [Double]) -> String {

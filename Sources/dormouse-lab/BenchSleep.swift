@@ -48,7 +48,7 @@ struct BenchSleep: AsyncParsableCommand {
     let result = BenchSleepResult(asleep: asleep, paused: paused, saved: saved)
     switch format {
     case .text: print(result.text)
-    case .json: print(try result.json())
+    case .json: print(try json(result.figures))
     }
     for failure in result.failures { Report.line("FAILED: \(failure)") }
     if !result.failures.isEmpty { throw ExitCode(1) }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import TestBed
 
 /// What the benchmark found, and whether that is good enough.
@@ -126,14 +125,8 @@ struct BenchSleepResult {
 
   // MARK: - JSON
 
-  func json() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    return String(decoding: try encoder.encode(figures), as: UTF8.self)
-  }
-
   /// All of the benchmark's figures. The first eleven are part of the interface of `make bench-sleep`.
-  private struct Figures: Encodable {
+  struct Figures: Encodable {
     let wakeP50Seconds: Double
     let wakeP95Seconds: Double
     let wakeMaxSeconds: Double
@@ -176,7 +169,7 @@ struct BenchSleepResult {
     let wakeTotalP50Seconds: Double
   }
 
-  private var figures: Figures {
+  var figures: Figures {
     Figures(
       wakeP50Seconds: delays.p50, wakeP95Seconds: delays.p95, wakeMaxSeconds: delays.maximum,
       pausedP50Seconds: paused.p50, saveRestoreP50Seconds: restore.p50, speedup: speedup,

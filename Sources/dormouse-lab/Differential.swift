@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import TestBed
 
 struct Differential: AsyncParsableCommand {
@@ -51,9 +50,7 @@ struct Differential: AsyncParsableCommand {
     switch format {
     case .text: for line in lines(of: result) { print(line) }
     case .json:
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys]
-      print(String(decoding: try encoder.encode(DifferentialSummary(result)), as: UTF8.self))
+      print(try json(DifferentialSummary(result)))
     }
     for difference in result.differences { Report.line("FAILED: \(difference)") }
     if !result.differences.isEmpty { throw ExitCode(1) }

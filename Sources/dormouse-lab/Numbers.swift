@@ -1,3 +1,5 @@
+import FoundationEssentials
+
 /// A number with so many decimal places.
 func decimal(_ value: Double, _ places: Int) -> String {
   guard value.isFinite else { return "-" }
@@ -20,3 +22,10 @@ func percent(_ share: Double) -> String { decimal(share * 100, 1) + " %" }
 
 /// Bytes as megabytes of a million.
 func megabytes(_ bytes: Double) -> String { decimal(bytes / 1e6, 2) + " MB" }
+
+/// Figures as one JSON object on one line, its keys in order.
+func json(_ figures: some Encodable) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.sortedKeys]
+  return String(decoding: try encoder.encode(figures), as: UTF8.self)
+}

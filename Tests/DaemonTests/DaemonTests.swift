@@ -9,6 +9,7 @@ import Testing
 struct DaemonTests {
   /// A directory of the test's own, removed by it.
   private func withDirectory(_ body: (String) throws -> Void) throws {
+    // Not $TMPDIR, which may be long: a socket's path has 107 bytes.
     var template = Array("/tmp/dormouse-daemon-tests-XXXXXX".utf8CString)
     let made = try #require(mkdtemp(&template))
     let path = String(cString: made)

@@ -48,6 +48,7 @@ final class TemporaryDirectory: Sendable {
   let path: String
 
   init() throws {
+    // Not $TMPDIR, which may be long: a socket's path has 107 bytes.
     var template = Array("/tmp/dormouse-test-XXXXXX".utf8CString)
     guard let made = mkdtemp(&template) else {
       throw LinuxError("mkdtemp", .init(rawValue: errno))

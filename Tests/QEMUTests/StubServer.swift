@@ -9,6 +9,7 @@ struct TemporaryDirectory: ~Copyable {
   let path: String
 
   init() throws {
+    // Not $TMPDIR, which may be long: a socket's path has 107 bytes.
     var template = Array("/tmp/qemu-tests-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw TestFailure("no temporary directory: \(errno)") }
     path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)

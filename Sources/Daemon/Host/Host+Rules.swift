@@ -90,14 +90,14 @@ extension Host {
   private func changeHostRules(
     _ change: @escaping @Sendable ([TrafficRule]) async throws -> [TrafficRule]
   ) async throws {
-    let earlier = hostRuleWork
-    let work = Task {
-      await earlier?.value
-      hostRules = try await change(hostRules)
-      await sendHostRules()
-    }
-    hostRuleWork = Task { _ = await work.result }
-    try await work.value
+    try await hostRuleWork.add { try await self.applyToHostRules(change) }.value
+  }
+
+  private func applyToHostRules(
+    _ change: @Sendable ([TrafficRule]) async throws -> [TrafficRule]
+  ) async throws {
+    hostRules = try await change(hostRules)
+    await sendHostRules()
   }
 
   /// Tells the sentry; one that is not there gets them when it comes.

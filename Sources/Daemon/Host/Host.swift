@@ -20,8 +20,8 @@ public actor Host: HostService, Service {
   let since = Date()
   /// What wakes VMs whose own rules say nothing.
   var hostRules: [TrafficRule] = []
-  /// The last change of them.
-  var hostRuleWork: Task<Void, Never>?
+  /// Changes of them.
+  var hostRuleWork = SerialWork()
   /// Held for as long as the daemon lives.
   private let lock: OwnedFileDescriptor
   private var machines: [String: Machine] = [:]

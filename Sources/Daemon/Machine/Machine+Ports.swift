@@ -35,10 +35,8 @@ extension Machine {
 
   private func usedPorts(_ trust: UsedPorts.Trust) async throws -> UsedPorts {
     let deadline = ContinuousClock.now + Self.portTime
-    let agent = try await GuestAgentClient.connect(
-      path: context.directory.machine(name).agentSocket, deadline: .seconds(1))
+    let agent = try await guestAgent(within: Self.portAnswerTime)
     defer { agent.close() }
-    try await agent.synchronize(deadline: Self.portAnswerTime)
     var ports: [Set<UInt16>] = []
     for kind in ["tcp", "udp"] {
       var used: Set<UInt16> = []

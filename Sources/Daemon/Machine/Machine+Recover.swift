@@ -197,11 +197,7 @@ extension Machine {
 
   /// Does one thing after the other where a sentry is being replaced.
   func afterSentryWork(_ body: @escaping @Sendable () async -> Void) {
-    let earlier = sentryWork
-    sentryWork = Task {
-      await earlier?.value
-      await body()
-    }
+    sentryWork.add(body)
   }
 
   private func meet(sentryIn phase: GuardPhase?) async {
@@ -234,7 +230,7 @@ extension Machine {
   /// There has been no sentry for too long.
   func sentryStaysAway() async {
     switch state {
-    case .asleep(let running, _), .waking(let running, _):
+    case .asleep(let running, _), .waking(let running):
       await wakeByOwnHands(running, cause: .sentryLost)
     case .fallingAsleep(_, let interruption): interruption.raise()
     case .awake, .saving, .stopped, .starting, .failed: return

@@ -21,13 +21,7 @@ extension Machine {
   /// Changes the rules: first in the record, then, whatever the VM is doing, in its sentry. One change
   /// after the other.
   func changeRules(_ change: RuleChange) async throws -> [TrafficRule] {
-    let earlier = ruleWork
-    let work = Task {
-      await earlier?.value
-      try await applyToRules(change)
-    }
-    ruleWork = Task { _ = await work.result }
-    try await work.value
+    try await ruleWork.add { try await self.applyToRules(change) }.value
     return rules
   }
 

@@ -106,6 +106,10 @@ extension Machine {
       throw DaemonError(
         .saveFailed, "\(name) is stopped, but its template at \(path) could not be finished")
     }
+    await tellSaved(at: path)
+  }
+
+  private func tellSaved(at path: String) async {
     await tell(.saved, "\(name) was saved as a template at \(path)", ["directory": path])
   }
 
@@ -168,7 +172,7 @@ extension Machine {
     await saveHistory()
     await closeJournal(published ? "saved" : "failed")
     if published {
-      await tell(.saved, "\(name) was saved as a template at \(path)", ["directory": path])
+      await tellSaved(at: path)
     } else {
       await tell(
         .saveFailed, "\(name) is stopped, but its template at \(path) could not be finished",

@@ -111,7 +111,7 @@ extension Machine {
   /// QEMU's process has ended, by itself or not.
   func processEnded(_ running: RunningMachine, guestShutDown: Bool) async {
     // An order that waits for a wake to end would wait for ever.
-    if case .waking(let current, _) = state, current.process.identity == running.process.identity {
+    if case .waking(let current) = state, current.process.identity == running.process.identity {
       enter(.awake(current))
     }
     await inOrder {

@@ -117,7 +117,7 @@ extension Machine {
     case .fallingAsleep(_, let interruption):
       interruption.raise()
     case .asleep(let running, _):
-      startWaking(running, cause: cause, flow: flow)
+      startWaking(running)
       await step(.noticed)
       await tell(
         .waking, "\(name) is waking: \(cause.rawValue)" + (flow.map { " (\($0))" } ?? ""),
@@ -126,9 +126,9 @@ extension Machine {
     }
   }
 
-  private func startWaking(_ running: RunningMachine, cause: WakeCause, flow: String?) {
+  private func startWaking(_ running: RunningMachine) {
     startWakeWork(running)
-    enter(.waking(running, MachineState.Waking(cause: cause.rawValue, flow: flow)))
+    enter(.waking(running))
   }
 
   /// The VM runs and its detour is gone. Comes once from the sentry's notice and perhaps once more with
@@ -136,7 +136,7 @@ extension Machine {
   func finishWaking(_ running: RunningMachine, _ outcome: WakeOutcome) async {
     switch state {
     case .asleep:
-      startWaking(running, cause: outcome.cause, flow: outcome.flow)
+      startWaking(running)
       await finishWaking(running, outcome)
     case .waking:
       enter(.awake(running))
@@ -185,10 +185,8 @@ extension Machine {
   /// Sets the guest's clock by qemu-ga's guest-set-time. Returns whether it was set.
   private func stepClock(after wake: Int, warns: Bool) async -> Bool {
     do {
-      let agent = try await GuestAgentClient.connect(
-        path: context.directory.machine(name).agentSocket, deadline: .seconds(2))
+      let agent = try await guestAgent(within: Self.agentDeadline)
       defer { agent.close() }
-      try await agent.synchronize(deadline: Self.agentDeadline)
       try await agent.setTime(Self.wallClockNanoseconds(), deadline: Self.clockDeadline)
       if memo.wakes == wake { memo.lastWake?.clockStepped = true }
       await saveHistory()

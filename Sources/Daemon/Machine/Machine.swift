@@ -58,11 +58,11 @@ actor Machine {
   /// When a new sentry last took the sleeping VM over from one that had died.
   var resumedGuardAt: ContinuousClock.Instant?
   /// What is being done about a sentry that came back.
-  var sentryWork: Task<Void, Never>?
+  var sentryWork = SerialWork()
   /// What wakes it; kept in its record.
   var rules: [TrafficRule] = []
-  /// The last change of its rules.
-  var ruleWork: Task<Void, Never>?
+  /// Changes of its rules.
+  var ruleWork = SerialWork()
   /// An agent that did not answer is not asked for ports again before this.
   var nextPortQuestion = ContinuousClock.now
   /// The sentry's notices about the VM.

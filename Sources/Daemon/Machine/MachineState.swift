@@ -9,22 +9,17 @@ enum MachineState {
   case awake(RunningMachine)
   case fallingAsleep(RunningMachine, Interruption)
   case asleep(RunningMachine, SleepReport)
-  case waking(RunningMachine, Waking)
+  case waking(RunningMachine)
   /// Its state is being written to a template. Nobody but ``Machine/save(to:)`` may let it run.
   case saving(RunningMachine)
   /// QEMU has died, or could not be started.
   case failed
 
-  struct Waking {
-    let cause: String
-    let flow: String?
-  }
-
   /// What a VM's QEMU and network consist of, while there is a QEMU.
   var running: RunningMachine? {
     switch self {
     case .awake(let running), .fallingAsleep(let running, _), .asleep(let running, _),
-      .waking(let running, _), .saving(let running):
+      .waking(let running), .saving(let running):
       running
     case .stopped, .starting, .failed: nil
     }
