@@ -22,10 +22,11 @@ public struct WakeRecord: Hashable, Sendable {
   /// In the order of use; no two overlap.
   public let parts: [Part]
 
-  /// The ends of the periods in which use is told apart, after the wake.
-  public static let periods: [Duration] = [2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000].map {
-    .milliseconds($0)
-  }
+  /// The ends of the periods in which use is told apart, after the wake. The last is as long as the first
+  /// command after a wake without any record may take, so that its next one finds all of it.
+  public static let periods: [Duration] = [
+    2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000,
+  ].map { .milliseconds($0) }
   /// The record's bound; what does not fit is fetched by faults.
   package static let maximumParts = 16_384
   /// Parts of one period that are closer than this many bytes are one: four pages more are read sooner than

@@ -71,7 +71,7 @@ extension BenchPlace {
         result.append(
           Deep(delay: delay, qemuBytes: cost.qemu, pageTableBytes: cost.pageTables))
       }
-      // The daemon looks for two seconds which pages the wake uses.
+      // The daemon looks which pages the wake uses; what it has seen by the next sleep counts.
       try await Task.sleep(for: .milliseconds(2_500))
     }
     return result
@@ -119,7 +119,7 @@ extension BenchPlace {
         } else {
           touching.withoutRecord.append(delay.inSeconds)
         }
-        // The daemon looks for two seconds which pages the wake uses.
+        // The daemon looks which pages the wake uses; what it has seen by the next sleep counts.
         try await Task.sleep(for: .milliseconds(2_500))
       }
       touching.sequentialRead.append(

@@ -13,7 +13,7 @@ struct DeepSleepTests {
   /// What a sleeping QEMU alone may have in memory, in bytes. What other QEMUs map as well, such as its
   /// program, the kernel does not page out.
   static let residentLimit: UInt64 = 4 << 20
-  /// So long a wake is watched for what it uses, and a little longer.
+  /// So long a woken machine runs until it sleeps again: what it uses by then is in the record.
   static let recording = Duration.milliseconds(2_500)
 
   let scene: Scene
@@ -263,8 +263,9 @@ struct DeepSleepTests {
     _ = try await sleepDeeply()
     _ = try await scene.api.wake(scene.name)
     try await scene.expectReachable()
-    try await Task.sleep(for: Self.recording)
-    #expect(access(scene.daemon.wakeRecord(of: scene.name), R_OK) == 0)
+    try await eventually("the record", within: Self.patience) {
+      access(scene.daemon.wakeRecord(of: scene.name), R_OK) == 0 ? () : nil
+    }
   }
 
   private func prefetchedAtNextWake() async throws -> UInt64 {
