@@ -261,10 +261,12 @@ struct DeepSleepTests {
   /// Lets the VM sleep and wake once, so that there is a record.
   private func makeRecord() async throws {
     _ = try await sleepDeeply()
+    let path = scene.daemon.wakeRecord(of: scene.name)
+    unlink(path)
     _ = try await scene.api.wake(scene.name)
     try await scene.expectReachable()
     try await eventually("the record", within: Self.patience) {
-      access(scene.daemon.wakeRecord(of: scene.name), R_OK) == 0 ? () : nil
+      access(path, R_OK) == 0 ? () : nil
     }
   }
 
