@@ -13,14 +13,15 @@ extension PresenceTests {
     }
   }
 
-  @Test("A machine that has taken an address of its wakes it, and is told nothing by the sentry")
+  @Test("A machine that takes an address of its wakes it; connections of that address live on")
   func takenAddress() async throws {
     try await withOnlooker { onlooker in
       let sender = try await FrameSender(on: onlooker.client)
       let address = scene.guest.addresses.ipv4
+      let echo = try await EchoConnection(from: onlooker.client, to: address)
+      try await echo.echo(Array("mine".utf8), within: Self.patience)
       let mac = try #require(
-        onlooker.wire.passages.first { $0.origin == .client && $0.frame.count >= 12 }?.frame[6..<12]
-      )
+        onlooker.wire.passages.last { $0.origin == .client && $0.frame.count >= 12 }?.frame[6..<12])
       // An announcement (RFC 5227, 2.3), to the guest alone, so that nobody else believes it.
       let announcement = TestFrames.arpRequest(from: Array(mac), address, for: address)
       try await scene.sleepAtOnce()
@@ -28,13 +29,26 @@ extension PresenceTests {
       try sender.send(
         TestFrames.bytes(ofMAC: scene.guest.addresses.macAddress) + announcement.dropFirst(6))
       try await scene.event(.awake, after: event, within: Self.patience)
+      // Who has the address is in doubt: nobody could answer the connection's keepalives for the guest.
+      try await eventually("sleep to be refused for the doubt", within: Self.patience) {
+        try await refusal()?.contains("a connection's address may not be the guest's") == true
+          ? () : nil
+      }
       // This guest's kernel does not defend its addresses, either.
       #expect(
         try onlooker.watch.sightings(after: mark).allSatisfy {
           !$0.frame[12..<14].elementsEqual([0x08, 0x06]) || $0.speaker == .guest
         })
-      let echo = try await EchoConnection(from: onlooker.client, to: address, keepalive: nil)
-      try await echo.echo(Array("mine".utf8), within: Self.patience)
+      // It does say whose the address is when it is asked.
+      let probe = try await Command.outcome(
+        of: ["nsenter", "--net=/run/netns/" + onlooker.client.namespace.name]
+          + ["busybox", "arping", "-I", "eth0", "-c", "1", "-w", "5", address])
+      #expect(probe.succeeded, "\(probe.output)")
+      let answers = try onlooker.watch.mark()
+      try await onlooker.whileAsleep { try await onlooker.untilAnswered(after: answers) }
+      try await onlooker.wakes {
+        try await echo.echo(Array("still mine".utf8), within: Self.patience)
+      }
       try echo.finishSending()
       try await echo.waitForEnd(within: Self.patience)
     }

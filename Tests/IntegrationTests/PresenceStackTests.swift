@@ -64,7 +64,7 @@ extension PresenceTests {
   }
 
   /// Orders it to sleep; returns why it was not put to sleep.
-  private func refusal() async throws -> String? {
+  func refusal() async throws -> String? {
     do {
       _ = try await scene.api.sleep(scene.name)
       return nil

@@ -405,6 +405,32 @@ struct SentryLearnerTests {
     #expect(evidence() == .proven)
   }
 
+  @Test("While an address is in doubt, a connection of it that is in use forbids sleep")
+  func connectionOfDoubtedAddress() throws {
+    let scene = try SentryScene(plain)
+    scene.establish()
+    scene.now += 10 * SentryScene.second
+    #expect(scene.obstacles.isEmpty)
+    let claim = ethernet(
+      to: .broadcast, from: SentryScene.peerMAC, type: 0x0806,
+      arp(1, SentryScene.peerMAC, scene.guest, .zero, scene.guest))
+    scene.hear(claim, .toGuest)
+    // Another address keeps it able to sleep otherwise.
+    let other = IPAddress.v4(IPv4Address(10, 0, 0, 77))
+    scene.hear(scene.assertion(of: other), .fromGuest)
+    guard case .unprovenAddress? = scene.obstacles.first else {
+      Issue.record("\(scene.obstacles)")
+      return
+    }
+    #expect(scene.obstacles.count == 1)
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(scene.obstacles.isEmpty)
+    // One that nobody uses any more does not.
+    scene.hear(claim, .toGuest)
+    scene.now += 150 * SentryScene.second
+    #expect(scene.obstacles.isEmpty)
+  }
+
   @Test("An address about which questions stay unanswered is forgotten", arguments: Wire.plain)
   func givenUp(_ wire: SentryScene.Wire) throws {
     let scene = try SentryScene(wire)

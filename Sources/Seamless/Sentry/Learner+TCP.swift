@@ -167,7 +167,10 @@ extension Cursor {
   private static let noticeLimit: UInt32 = 3
 
   /// What in this flow forbids sleep.
-  func obstacle(_ flow: FlowDescription, at now: UInt32) -> Obstacle? {
+  ///
+  /// - Parameter isProven: whether its address is certainly the guest's. Otherwise each of its keepalives would
+  ///   wake the VM, and soon go unanswered.
+  func obstacle(_ flow: FlowDescription, isProven: Bool, at now: UInt32) -> Obstacle? {
     let silence = now &- lastSeen
     if flags.contains(.guestKnown), guestWindow == 0 { return .guestWindowClosed(flow) }
     guard silence < Self.retransmissionLimit else { return nil }
@@ -178,10 +181,11 @@ extension Cursor {
         : .unacknowledged(flow, bytes: guestSequence &- peerAcknowledgement)
     }
     if !flags.contains(.peerKnown) {
-      return silence < Self.noticeLimit ? .newFlow(flow) : nil
+      if silence < Self.noticeLimit { return .newFlow(flow) }
+      return isProven ? nil : .unprovenAddress(flow)
     }
     if peerWindow == 0 { return .peerWindowClosed(flow) }
     if !isAcknowledgedByGuest, silence < Self.deliveryLimit { return .undelivered(flow) }
-    return nil
+    return isProven ? nil : .unprovenAddress(flow)
   }
 }

@@ -342,10 +342,13 @@ public struct Learner {
     }
     table.forEachFlow { cursor in
       guard obstacles.count < Self.obstacleLimit,
-        let local = table.address(at: cursor.key.localIndex)?.address
+        let local = table.address(at: cursor.key.localIndex)
       else { return }
-      let flow = FlowDescription(cursor.key, local: local)
-      if let obstacle = cursor.obstacle(flow, at: seconds) { obstacles.append(obstacle) }
+      let flow = FlowDescription(cursor.key, local: local.address)
+      let isProven = local.evidence == .proven
+      if let obstacle = cursor.obstacle(flow, isProven: isProven, at: seconds) {
+        obstacles.append(obstacle)
+      }
     }
     return obstacles
   }

@@ -24,6 +24,9 @@ public enum Obstacle: Hashable, Sendable, CustomStringConvertible {
   case finishInFlight(FlowDescription)
   /// The guest has not yet acknowledged what it was sent.
   case undelivered(FlowDescription)
+  /// Nobody can speak for the guest's side of a connection: another machine has claimed its address, or the
+  /// guest has never asserted it.
+  case unprovenAddress(FlowDescription)
   /// The guest has no room for more data, and must say so when it has.
   case guestWindowClosed(FlowDescription)
   /// The peer has no room: the guest may be holding data back, and must probe.
@@ -53,6 +56,8 @@ public enum Obstacle: Hashable, Sendable, CustomStringConvertible {
       "the end of a connection is not acknowledged (\(flow))"
     case .undelivered(let flow):
       "the guest has not acknowledged what it was sent (\(flow))"
+    case .unprovenAddress(let flow):
+      "a connection's address may not be the guest's (\(flow))"
     case .guestWindowClosed(let flow):
       "the guest's receive window is closed (\(flow))"
     case .peerWindowClosed(let flow):
