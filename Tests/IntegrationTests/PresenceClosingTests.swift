@@ -26,16 +26,17 @@ private enum HalfService {
     }
     """
 
+  /// Idempotent.
   static func start(on scene: Scene) async throws {
+    if try await scene.client.canConnect(to: scene.guest.addresses.ipv4, port: closeFirst) {
+      return
+    }
     let listen = "fork,reuseaddr,ipv6-v6only=0"
     let commands = [
       say: "socat -t 600 TCP6-LISTEN:\(say),\(listen) EXEC:'tail -f -n0 /run/say'",
       hear: "perl /run/hearer.pl",
       closeFirst: "socat TCP6-LISTEN:\(closeFirst),\(listen) EXEC:'head -c 1'",
-    ].map { port, words in
-      "systemctl --quiet is-active half-\(port)"
-        + " || systemd-run --quiet --unit=half-\(port) \(words)"
-    }
+    ].map { port, words in "systemd-run --quiet --unit=half-\(port) \(words)" }
     try await scene.guest.run(
       (["cat > /run/hearer.pl << 'end'\n\(hearer)\nend\ntouch /run/say /run/heard"] + commands)
         .joined(separator: "\n"),
@@ -56,7 +57,8 @@ extension PresenceTests {
       let half = try await EchoConnection(
         from: onlooker.client, to: scene.guest.addresses.ipv6, port: HalfService.say)
       try half.finishSending()
-      try await onlooker.whileAsleep { try await Task.sleep(for: .milliseconds(1_500)) }
+      let mark = try onlooker.watch.mark()
+      try await onlooker.whileAsleep { try await onlooker.untilAnswered(after: mark) }
       // The guest is the first to say something, and says it with timestamps newer than the sentry's.
       try await onlooker.wakes {
         try await scene.guest.run(
@@ -77,7 +79,8 @@ extension PresenceTests {
       let half = try await EchoConnection(
         from: onlooker.client, to: scene.guest.addresses.ipv4, port: HalfService.hear)
       try await half.waitForEnd(within: Self.patience)
-      try await onlooker.whileAsleep { try await Task.sleep(for: .milliseconds(1_500)) }
+      let mark = try onlooker.watch.mark()
+      try await onlooker.whileAsleep { try await onlooker.untilAnswered(after: mark) }
       try await onlooker.wakes { try await half.send(Array("after the end\n".utf8)) }
       try half.finishSending()
       try await eventually("the guest to hear it", within: Self.patience) {

@@ -38,6 +38,40 @@ struct LossCase: Sendable, CustomTestStringConvertible {
 }
 
 extension PresenceTests {
+  @Test(
+    "Whichever segment is lost, and however soon it sleeps then, nothing is lost",
+    arguments: LossCase.all)
+  func lostSegment(_ loss: LossCase) async throws {
+    try await withOnlooker { onlooker in
+      let client = onlooker.client
+      let address = scene.guest.addresses.both[loss.family]
+      onlooker.wire.lose(loss.opening.choice, from: loss.opening.origin)
+      async let opened = Task {
+        let echo = try await EchoConnection(from: client, to: address, within: Self.patience)
+        try await echo.echo(Array("a request".utf8), within: Self.patience)
+        return echo
+      }.value
+      try await onlooker.untilLost()
+      // As soon as it may; what is under way may wake it again.
+      try await scene.sleepAtOnce()
+      let echo = try await opened
+
+      let mark = try onlooker.watch.mark()
+      try await onlooker.whileAsleep { try await onlooker.untilAnswered(after: mark) }
+      try await onlooker.wakes { try await echo.echo(Array("more".utf8), within: Self.patience) }
+      #expect(try await echo.isOpen())
+
+      if let closing = loss.closing { onlooker.wire.lose(closing.choice, from: closing.origin) }
+      try echo.finishSending()
+      if loss.closing != nil {
+        try await onlooker.untilLost()
+        try await scene.sleepAtOnce()
+      }
+      try await echo.waitForEnd(within: Self.patience)
+      if loss.closing != nil { try await noConnectionLeft(onlooker) }
+    }
+  }
+
   /// Neither side has anything left of the connections to a port, but for the wait of the one that closed
   /// first (RFC 9293, 3.6.1).
   func noConnectionLeft(_ onlooker: Onlooker, port: UInt16 = 7777) async throws {

@@ -41,7 +41,7 @@ extension PresenceTests {
     let mark = try onlooker.watch.mark()
     try await onlooker.whileAsleep {
       // A keepalive of each per second; unanswered, the third would have ended the connection.
-      try await onlooker.untilAnswered(times: 8, after: mark)
+      try await onlooker.untilAnswered(times: 6, after: mark)
       for stranger in strangers {
         // And as BSD's stacks do it, with a byte that has been acknowledged.
         let mark = try onlooker.watch.mark()
@@ -75,7 +75,7 @@ extension PresenceTests {
 
   @Test("It stays awake while a window is closed, and keeps what waited for it to open")
   func closedWindows() async throws {
-    let (port, count) = (7781 as UInt16, 3_000_000)
+    let (port, count) = (7781 as UInt16, 1_000_000)
     try await scene.guest.run(
       """
       cat > /run/closed.sh << 'end'
@@ -108,6 +108,42 @@ extension PresenceTests {
       try await onlooker.wakes { try await echo.echo(Array("open".utf8), within: Self.patience) }
       try echo.finishSending()
       try await echo.waitForEnd(within: Self.patience)
+    }
+  }
+
+  @Test("What wakes it may be longer than any wire takes, and arrives whole")
+  func superFrames() async throws {
+    try await withOnlooker { onlooker in
+      // This client's interface leaves cutting to others; its window stays open while it is silent.
+      let client = scene.client
+      try await client.namespace.perform {
+        try KernelFile.write("0", to: "/proc/sys/net/ipv4/tcp_slow_start_after_idle")
+      }
+      let bytes = (0..<(200 << 10)).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+      let before = try await badSegments()
+      for address in scene.guest.addresses.both {
+        let echo = try await EchoConnection(from: client, to: address)
+        try await echo.echo(bytes, within: Self.patience)
+        let mark = try onlooker.watch.mark()
+        try await scene.sleepAtOnce()
+        let event = try await scene.eventMark()
+        let frames = try await sentFrames()
+        try await onlooker.wakes { try await echo.echo(bytes, within: Self.patience) }
+        let after = try await sentFrames()
+        let wake = try await scene.event(.awake, after: event, within: Self.patience)
+        let held = try #require(wake.details["heldFrames"].flatMap { Int($0) })
+        // More than ten segments came at once, in frames longer than any on a wire.
+        print("held \(held) frames; \(after - frames) left the client")
+        #expect(held > 10)
+        #expect(wake.details["droppedFrames"] == "0")
+        #expect(after - frames < bytes.count / 1_448)
+        // The guest has left the cutting of its own to the host before the sleep, and does so after it.
+        #expect(
+          try onlooker.watch.sightings(after: mark).contains {
+            $0.speaker == .guest && $0.length > 1_600
+          })
+      }
+      #expect(try await badSegments() == before)
     }
   }
 

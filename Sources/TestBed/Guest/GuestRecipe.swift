@@ -17,8 +17,10 @@ enum GuestRecipe {
   private static let files = [
     "etc/nginx/nginx.conf": nginx,
     "var/www/guest/index.html": "<!doctype html><title>guest</title><p>awake</p>\n",
+    // In blocks of PIPE_BUF: the pipe has one reader, which is its writer. Where it looks writable and has no
+    // room for a whole block, that one waits for itself (pipe(7)).
     "etc/systemd/system/echo-tcp.service": echo(
-      "TCP", "TCP6-LISTEN:7777,fork,reuseaddr,ipv6-v6only=0,backlog=128"),
+      "TCP", "-b 4096 TCP6-LISTEN:7777,fork,reuseaddr,ipv6-v6only=0,backlog=128"),
     "etc/systemd/system/echo-udp.service": echo(
       "UDP", "UDP6-RECVFROM:7777,fork,ipv6-v6only=0"),
     EmulatedSystem.dropIn("nginx"): "[Service]\nExecStartPre=\n",
