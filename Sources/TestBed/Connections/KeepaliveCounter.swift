@@ -20,14 +20,24 @@ public final class KeepaliveCounter: Sendable {
     public init() {}
   }
 
+  /// A probe that got no answer before the next one of its connection.
+  public struct Miss: Sendable, Hashable {
+    public let at: ContinuousClock.Instant
+    /// When the connection's probe before it was sent; nil for its first.
+    public let previous: ContinuousClock.Instant?
+  }
+
   private struct Probe {
     let at: ContinuousClock.Instant
+    let previous: ContinuousClock.Instant?
     let sequence: UInt32
     var isAnswered = false
   }
 
   private struct Flow {
     var acknowledged: UInt32?
+    /// The index of the newest probe.
+    var lastProbe: Int?
     /// The index of the probe that waits for its answer.
     var openProbe: Int?
   }
@@ -51,19 +61,34 @@ public final class KeepaliveCounter: Sendable {
     Task { try await self.watch() }
   }
 
-  /// What was seen until now of the probes that were sent since a moment; of all, without one.
-  public func count(since start: ContinuousClock.Instant? = nil) -> Count {
-    state.withLock { state in
+  /// What was seen until now of the probes that were sent between two moments; without them, of all.
+  public func count(
+    since start: ContinuousClock.Instant? = nil, until end: ContinuousClock.Instant? = nil
+  ) -> Count {
+    func isMeant(_ probe: Probe) -> Bool {
+      (start.map { probe.at >= $0 } ?? true) && (end.map { probe.at < $0 } ?? true)
+    }
+    return state.withLock { state in
       var count = Count()
-      for probe in state.probes where start.map({ probe.at >= $0 }) ?? true {
+      for probe in state.probes where isMeant(probe) {
         count.sent += 1
         if probe.isAnswered { count.answered += 1 }
       }
       for flow in state.flows.values {
-        guard let open = flow.openProbe else { continue }
-        if start.map({ state.probes[open].at >= $0 }) ?? true { count.open += 1 }
+        if let open = flow.openProbe, isMeant(state.probes[open]) { count.open += 1 }
       }
       return count
+    }
+  }
+
+  /// The probes that will not be answered any more.
+  public func misses() -> [Miss] {
+    state.withLock { state in
+      let open = Set(state.flows.values.compactMap(\.openProbe))
+      return state.probes.enumerated().filter {
+        !$0.element.isAnswered && !open.contains($0.offset)
+      }
+      .map { Miss(at: $0.element.at, previous: $0.element.previous) }
     }
   }
 
@@ -91,8 +116,10 @@ public final class KeepaliveCounter: Sendable {
         if segment.isPlain, segment.payloadLength <= 1, let acknowledged = flow.acknowledged,
           segment.sequence == acknowledged &- 1
         {
+          let previous = flow.lastProbe.map { state.probes[$0].at }
           flow.openProbe = state.probes.count
-          state.probes.append(Probe(at: .now, sequence: segment.sequence))
+          flow.lastProbe = state.probes.count
+          state.probes.append(Probe(at: .now, previous: previous, sequence: segment.sequence))
         }
       } else if segment.hasAcknowledgement {
         if let open = flow.openProbe,
