@@ -78,7 +78,7 @@ soak: image fuzzer ## Run what is too long for the tests (2 hours)
 	@echo "soak: running in labs of their own (about 2 hours)" >&2
 	@$(LAB) $(BIN)/dormouse-lab soak
 	@$(LAB) $(BIN)/dormouse-lab soak-snooping
-	@echo "soak: 100,000 frames to a guest asleep and awake (about 25 minutes)" >&2
+	@echo "soak: 100,000 frames to a guest asleep and awake (about 12 minutes)" >&2
 	@$(LAB) $(BIN)/dormouse-lab differential --frames 100000
 	@echo "soak: fuzzing every parser (about 10 minutes)" >&2
 	@$(FUZZ) run 100

@@ -37,6 +37,9 @@ public struct VLANTags: Hashable, Sendable {
     VLANTags(outer: outer?.withoutPriority, inner: inner?.withoutPriority)
   }
 
+  /// Whether there is nothing but a priority in them.
+  public var isPriorityOnly: Bool { self != .none && network == 0 }
+
   /// A number that is equal for frames of the same VLAN, whatever their priority; 0 without tag.
   public var network: UInt32 {
     UInt32(outer?.number ?? 0) << 16 | UInt32(inner?.number ?? 0)

@@ -15,6 +15,7 @@ public struct ICMPMessage: Hashable, Sendable {
   public static let echoRequestV6: UInt8 = 128
   public static let echoReplyV6: UInt8 = 129
   public static let destinationUnreachableV6: UInt8 = 1
+  public static let neighbourAdvertisement: UInt8 = 136
 
   /// - Throws: `.truncated`.
   init(parsing packet: UnsafeRawBufferPointer, at offset: Int, end: Int) throws(FrameError) {

@@ -59,9 +59,10 @@ let extensionHeaderLimit = 8
 
 extension IPPacket {
   /// Reads an IPv4 packet (RFC 791) at `offset`. Padding behind it is not part of it.
+  /// - Parameter readsTransport: otherwise `transport` is `.other`, whatever there is.
   init(
     parsingIPv4 frame: UnsafeRawBufferPointer, at offset: Int, wireLength: Int,
-    checksums: ChecksumPolicy
+    checksums: ChecksumPolicy, readsTransport: Bool = true
   ) throws(FrameError) {
     let first = try frame.byte(offset)
     guard first >> 4 == 4 else {
@@ -98,17 +99,18 @@ extension IPPacket {
     source = .v4(try frame.ipv4Address(offset + 12))
     destination = .v4(try frame.ipv4Address(offset + 16))
     hasOptions = headerLength > 20
-    transport = .fragment
-    if !isFragment {
+    transport = isFragment ? .fragment : .other
+    if !isFragment, readsTransport {
       transport = try parseTransport(
         frame.limited(to: end), at: offset + headerLength, end: end, checksums: checksums)
     }
   }
 
   /// Reads an IPv6 packet (RFC 8200) at `offset`, through its extension headers.
+  /// - Parameter readsTransport: otherwise `transport` is `.other`, whatever there is.
   init(
     parsingIPv6 frame: UnsafeRawBufferPointer, at offset: Int, wireLength: Int,
-    checksums: ChecksumPolicy
+    checksums: ChecksumPolicy, readsTransport: Bool = true
   ) throws(FrameError) {
     let first = try frame.bigEndian(offset, as: UInt32.self)
     guard first >> 28 == 6 else {
@@ -137,10 +139,14 @@ extension IPPacket {
     walk: while true {
       let length: Int
       switch protocolNumber {
-      case 0, 43, 60, 135, 139, 140:  // hop-by-hop, routing, destination, mobility, HIP, Shim6
+      case 0, 43, 60:  // hop-by-hop, routing, destination
         length = (Int(try packet.byte(cursor + 1)) + 1) * 8
-      case 51:  // authentication, counted in 32-bit words
-        length = (Int(try packet.byte(cursor + 1)) + 2) * 4
+      case 51, 135, 139, 140:  // authentication, counted in 32-bit words; mobility, HIP, Shim6
+        guard cursor + 1 < min(end, packet.count) else { break walk }
+        let units = Int(try packet.byte(cursor + 1))
+        length = protocolNumber == 51 ? (units + 2) * 4 : (units + 1) * 8
+        // Who does not know the protocol does not look at its lengths, and says so to the sender.
+        guard cursor + length <= end else { break walk }
       case 44:
         isFragment = true
         protocolNumber = try packet.byte(cursor)
@@ -162,7 +168,9 @@ extension IPPacket {
       protocolNumber = try packet.byte(cursor)
       cursor += length
     }
-    transport = try parseTransport(packet, at: cursor, end: end, checksums: checksums)
+    transport =
+      readsTransport
+      ? try parseTransport(packet, at: cursor, end: end, checksums: checksums) : .other
   }
 
   private func parseTransport(
@@ -173,9 +181,9 @@ extension IPPacket {
       try verify(packet, offset..<end, pseudoHeader: true, checksums)
       return .tcp(try TCPSegment(parsing: packet, at: offset, end: end))
     case (_, IPProtocol.udp):
-      let datagram = try UDPDatagram(parsing: packet, at: offset, end: end)
-      // A checksum of zero means that there is none (RFC 768, RFC 6935).
-      if try packet.bigEndian(offset + 6, as: UInt16.self) != 0 {
+      let isIPv6 = if case .v6 = source { true } else { false }
+      let datagram = try UDPDatagram(parsing: packet, at: offset, end: end, isIPv6: isIPv6)
+      if datagram.hasChecksum {
         try verify(packet, offset..<offset + datagram.length, pseudoHeader: true, checksums)
       }
       return .udp(datagram)

@@ -18,6 +18,9 @@ public struct IPv6Address: Hashable, Sendable, CustomStringConvertible {
   public static let mldRouters = IPv6Address(high: 0xff02 << 48, low: 0x16)
 
   public var isMulticast: Bool { high >> 56 == 0xff }
+  public var isLoopback: Bool { high == 0 && low == 1 }
+  /// Whether it is a group on which neighbours are solicited, `ff02::1:ff00:0/104`.
+  public var isSolicitedNode: Bool { high == 0xff02 << 48 && low >> 24 == 0x1ff }
   /// `fe80::/10`.
   public var isLinkLocal: Bool { high >> 54 == 0xfe80 >> 6 }
 

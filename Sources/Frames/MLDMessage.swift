@@ -1,7 +1,8 @@
 /// A multicast listener discovery message (RFC 2710, RFC 3810), read from an ICMPv6 message.
 public enum MLDMessage: Hashable, Sendable {
-  /// `group` is `::` for a general query; `version` is 1 or 2. Only version 2 has sources.
-  case query(version: Int, group: IPv6Address, sources: Int)
+  /// `group` is `::` for a general query; `version` is 1 or 2, or nil for a length that no version has: who
+  /// speaks version 1 then reads it as that. Only version 2 has sources.
+  case query(version: Int?, group: IPv6Address, sources: Int)
   case report(IPv6Address)
   case done(IPv6Address)
   /// An MLDv2 report; `start` and `end` are where its records lie in the frame.
@@ -32,7 +33,7 @@ public enum MLDMessage: Hashable, Sendable {
         let sources = Int(try bytes.bigEndian(start + 26, as: UInt16.self))
         self = .query(version: 2, group: group, sources: sources)
       default:
-        throw FrameError(.inconsistent, "a listener query of a length that no version has")
+        self = .query(version: nil, group: group, sources: 0)
       }
     case 131:
       self = .report(try bytes.ipv6Address(start + 8))

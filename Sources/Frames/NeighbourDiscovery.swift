@@ -43,7 +43,7 @@ public enum NeighbourDiscovery: Hashable, Sendable {
         throw FrameError(.inconsistent, "a solicitation for a group")
       }
       if source == .unspecified {
-        guard destination == target.solicitedNode, linkLayer == nil else {
+        guard destination.isSolicitedNode, linkLayer == nil else {
           throw FrameError(.inconsistent, "a solicitation without a source that is not a probe")
         }
       }

@@ -32,4 +32,22 @@ public enum NetworkPacket: Hashable, Sendable {
       self = .other
     }
   }
+
+  /// Reads an IP packet's headers only: what there is to know of a packet whose transport is damaged.
+  /// - Returns: `nil` for what has no sound IP header.
+  public static func headers(
+    of frame: UnsafeRawBufferPointer, after header: EthernetHeader
+  ) -> IPPacket? {
+    switch header.etherType {
+    case .ipv4:
+      try? IPPacket(
+        parsingIPv4: frame, at: header.payloadOffset, wireLength: frame.count, checksums: .verify,
+        readsTransport: false)
+    case .ipv6:
+      try? IPPacket(
+        parsingIPv6: frame, at: header.payloadOffset, wireLength: frame.count, checksums: .verify,
+        readsTransport: false)
+    default: nil
+    }
+  }
 }

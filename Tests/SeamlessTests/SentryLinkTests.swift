@@ -121,10 +121,95 @@ struct SentryLinkTests {
     let routers = IPv6Address(high: 0xff02 << 48, low: 2)
     #expect(question(mac, to: .v6(routers), routers.multicastMAC) == .ignore(.group))
     #expect(question(mac, to: own, routers.multicastMAC) == .ignore(.group))
+    #expect(question(mac, to: .v6(routers), SentryScene.guestMAC) == .ignore(.group))
+    // The address of everybody's group is one that the interface takes.
+    #expect(question(mac, to: own, IPv6Address.allNodes.multicastMAC) == .answer(1))
+    // A question to the group is one, whatever brought it.
+    #expect(question(mac, to: own, SentryScene.guestMAC) == .answer(1))
+    #expect(try reply(scene).count == 14 + 40 + 32)
+    let elsewhere = IPAddress.v6(IPv6Address(high: 0xfd00 << 48, low: 99))
+    #expect(question(mac, to: elsewhere, SentryScene.guestMAC).wakes(.unknownAddress))
     // One who asks the guest alone is told no more than that it is there.
-    #expect(question(mac, to: scene.guest, SentryScene.guestMAC) == .answer(1))
-    let answer = try reply(scene)
-    #expect(answer.count == 14 + 40 + 24 && answer[58] == 0x40)
+    func isToldMAC() throws -> Bool {
+      #expect(question(mac, to: scene.guest, SentryScene.guestMAC) == .answer(1))
+      let answer = try reply(scene)
+      #expect(answer[58] == (answer.count == 14 + 40 + 32 ? 0x60 : 0x40))
+      return answer.count != 14 + 40 + 24
+    }
+    #expect(try !isToldMAC())
+    // Unless this guest was seen to tell such a one more. What it tells a group says nothing.
+    func ask(_ destination: IPAddress) {
+      let body = Bytes([0, 0, 0, 0]) + wireForm(scene.guest) + mac
+      let message = icmp(scene.peer, destination, type: 135, body)
+      scene.hear(scene.fromPeer(ip(scene.peer, destination, 58, message, hops: 255)), .toGuest)
+    }
+    ask(own)
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(try !isToldMAC())
+    ask(own)
+    ask(scene.guest)
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(try !isToldMAC())
+    ask(scene.guest)
+    scene.hear(scene.assertion(of: scene.guest), .fromGuest)
+    #expect(try isToldMAC())
+  }
+
+  @Test("Questions from where no neighbour is are the guest's")
+  func oddAskers() throws {
+    let scene = try asleep(Wire(isIPv6: true, timestamps: true))
+    func verdict(_ low: UInt64, high: UInt64 = 0) -> Verdict {
+      scene.judge(
+        scene.question(about: scene.guest, from: .v6(IPv6Address(high: high, low: low))))
+    }
+    #expect(
+      scene.judge(scene.question(about: scene.guest, from: scene.guest)).wakes(.unknownAddress))
+    #expect(verdict(0xffff_0102_0304).wakes(.unknownAddress))
+    #expect(verdict(1) == .ignore(.malformed))
+    #expect(verdict(1, high: 0xff02 << 48) == .ignore(.malformed))
+    // Another's probe may go to any group of the kind that the guest is in.
+    let linkLocal = IPAddress.v6(IPv6Address(high: 0xfe80 << 48, low: 0x99))
+    scene.hear(scene.assertion(of: linkLocal), .fromGuest)
+    guard case .v6(let address) = linkLocal else { return }
+    let group = IPAddress.v6(address.solicitedNode)
+    let none = IPAddress.v6(.unspecified)
+    let probe = ip(
+      none, group, 58,
+      icmp(none, group, type: 135, Bytes([0, 0, 0, 0]) + wireForm(scene.guest)), hops: 255)
+    #expect(
+      scene.judge(scene.fromPeer(probe, to: address.solicitedNode.multicastMAC)) == .answer(1))
+  }
+
+  @Test("Groups that the guest's interface leaves aside are none of its", arguments: Wire.plain)
+  func otherGroups(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    func verdict(_ mac: UInt64) -> Verdict {
+      scene.judge(wireForm(MACAddress(rawValue: mac)) + scene.question(about: scene.guest)[6...])
+    }
+    #expect(verdict(0xffff_ffff_ffff) == .answer(1))
+    #expect(verdict(0xffff_ff53_ffff) == .ignore(.group))
+    #expect(verdict(0x0180_c200_0021) == .ignore(.group))
+    #expect(verdict(0x3333_0000_0002) == .ignore(.group))
+    #expect(verdict(0x3333_0000_0001) == (wire.isIPv6 ? .answer(1) : .ignore(.group)))
+    if !wire.isIPv6 { #expect(verdict(0x0100_5e00_0001) == .answer(1)) }
+  }
+
+  @Test("Damage behind an address or an option does not hide these", arguments: Wire.plain)
+  func damaged(_ wire: SentryScene.Wire) throws {
+    let scene = try asleep(wire)
+    let other: IPAddress = wire.isIPv6 ? .v6(.unspecified) : .v4(IPv4Address(10, 0, 0, 99))
+    // The checksum is that for another address.
+    let segment = TCPFields(source: scene.peer, destination: scene.guest).bytes
+    #expect(scene.judge(scene.fromPeer(ip(scene.peer, other, 6, segment))).wakes(.unknownAddress))
+    #expect(
+      scene.judge(scene.fromPeer(ip(scene.peer, other, 6, [1, 2]))).wakes(.unknownAddress))
+    let broken = segment.dropLast() + [segment[segment.count - 1] ^ 1]
+    #expect(
+      scene.judge(scene.fromPeer(ip(scene.peer, scene.guest, 6, Bytes(broken))))
+        == .ignore(.badChecksum))
+    let options: Bytes = wire.isIPv6 ? [6, 0, 1, 4, 0, 0, 0, 0] : [0x94, 4, 0, 0]
+    let packet = ip(scene.peer, scene.guest, 6, Bytes(broken), options: options, optionType: 60)
+    #expect(scene.judge(scene.fromPeer(packet)).wakes(.options))
   }
 
   @Test("Questions about others, and answers, are nothing to the guest", arguments: Wire.plain)
@@ -261,6 +346,15 @@ struct SentryLinkTests {
     let other: IPAddress =
       wire.isIPv6 ? .v6(IPv6Address(high: 0xfd00 << 48, low: 99)) : .v4(IPv4Address(10, 0, 0, 99))
     #expect(scene.judge(scene.fromPeer(ip(scene.peer, other, 132, [1]))).wakes(.unknownAddress))
+    if wire.isIPv6 {
+      // An authentication header: sound, then longer than its packet.
+      for length: UInt8 in [4, 90] {
+        let packet = ip(
+          scene.peer, scene.guest, 51, [6, length] + Bytes(repeating: 0, count: 22) + segment)
+        #expect(
+          scene.judge(scene.fromPeer(packet)).wakes(length == 4 ? .options : .unknownProtocol))
+      }
+    }
     let strange = ethernet(
       to: SentryScene.guestMAC, from: SentryScene.peerMAC, type: 0x88b5, [1, 2])
     #expect(scene.judge(strange).wakes(.unknownProtocol))
@@ -348,6 +442,14 @@ struct SentryLinkTests {
         #expect(Bytes(answer[..<6]) == wireForm(joined[index].multicastMAC))
       }
     }
+    // In another VLAN the guest has joined nothing.
+    let general = summed(
+      [0x11, 100, 0, 0, 0, 0, 0, 0], at: 2, scene.peer, .v4(.allHosts), 2, pseudo: false)
+    #expect(
+      scene.judge(
+        ethernet(
+          to: IPv4Address.allHosts.multicastMAC, from: SentryScene.peerMAC, tags: [1],
+          type: 0x0800, ip(scene.peer, .v4(.allHosts), 2, general, hops: 1))) == .ignore(.group))
     // Version 1 knows general queries only.
     #expect(query(joined[1]) == .answer(version == 1 ? 2 : 1))
     #expect(query(IPv4Address(239, 3, 3, 3)) == .ignore(.group))
@@ -411,6 +513,13 @@ struct SentryLinkTests {
       }
     }
     #expect(query(joined, from: querier) == .answer(1))
+    // One of a length between the versions' is for those only who speak the first.
+    let odd = icmp(
+      querier, .v6(.allNodes), type: 130, [0, 1, 0, 0] + wireForm(.v6(joined)) + [0])
+    let frame = scene.fromPeer(
+      ip(querier, .v6(.allNodes), 58, odd, hops: 1, options: alert),
+      to: IPv6Address.allNodes.multicastMAC)
+    #expect(scene.judge(frame) == (version == 1 ? .answer(1) : .ignore(.malformed)))
     #expect(query(IPv6Address(high: 0xff05 << 48, low: 9), from: querier) == .ignore(.group))
     #expect(query(.unspecified, from: scene.peer) == .ignore(.malformed))
     #expect(query(.unspecified, from: querier, hops: 2) == .ignore(.malformed))

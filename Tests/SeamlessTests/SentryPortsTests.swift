@@ -72,6 +72,10 @@ struct SentryPortsTests {
     #expect(Bytes(answer[(answer.count - 20)...]) == Bytes(own[(own.count - 20)...]))
     #expect(scene.judge(syn(scene, to: 22)).wakes(.syn))
     #expect(scene.judge(syn(scene, to: 82)).wakes(.syn))
+    // Nobody knows where the guest would send it if another station asks for the peer.
+    let other = syn(scene)
+    let station = wireForm(MACAddress(rawValue: 0x5254_0077_0001))
+    #expect(scene.judge(Bytes(other[..<6]) + station + other[12...]).wakes(.syn))
     // Asking does not use the answer up.
     #expect(scene.judge(syn(scene, from: 50_001)) == .answer(1))
   }
@@ -248,6 +252,18 @@ struct SentryPortsTests {
     let start = 14 + (wire.isIPv6 ? 40 : 20)
     #expect(Bytes(answer[start...]) == Bytes(own[start...]))
     #expect(scene.judge(scene.fromPeer(question)) == .ignore(.closedPort))
+    // Zero for a length means the whole packet, zero for a checksum that there is none: over IPv6 only, and
+    // IPv4 only.
+    scene.now += 60 * SentryScene.second
+    var datagram = be16(5000) + be16(161) + be16(0) + be16(0) + [1]
+    datagram = summed(datagram, at: 6, scene.peer, scene.guest, 17)
+    #expect(
+      scene.judge(scene.fromPeer(ip(scene.peer, scene.guest, 17, datagram)))
+        == (wire.isIPv6 ? .answer(1) : .ignore(.malformed)))
+    datagram = be16(5000) + be16(161) + be16(9) + be16(0) + [1]
+    #expect(
+      scene.judge(scene.fromPeer(ip(scene.peer, scene.guest, 17, datagram)))
+        == (wire.isIPv6 ? .ignore(.closedPort) : .answer(1)))
     let other = ip(scene.peer, scene.guest, 17, udp(scene.peer, scene.guest, from: 5000, to: 68))
     #expect(scene.judge(scene.fromPeer(other)).wakes(.udp))
   }

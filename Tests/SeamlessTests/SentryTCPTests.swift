@@ -212,6 +212,26 @@ struct SentryTCPTests {
     #expect(scene.judge(again).wakes(.unexpectedSegment))
   }
 
+  @Test(
+    "What a frame with nothing but a priority says is not known to the guest", arguments: Wire.plain
+  )
+  func priority(_ wire: SentryScene.Wire) throws {
+    let scene = try SentryScene(wire)
+    scene.establish(options: [4, 2])
+    func byte(_ age: UInt32) -> Bytes {
+      scene.peerSegment {
+        $0.payload = [0]
+        $0.timestamps = (scene.peerTimestamp &+ age, scene.guestTimestamp)
+      }
+    }
+    var tagged = byte(50)
+    tagged.insert(contentsOf: [0x81, 0, 0x60, 0], at: 12)
+    #expect(scene.judge(tagged).wakes(.vlan))
+    // It was remembered, if this is older.
+    #expect(scene.judge(byte(20)) == .answer(1))
+    #expect(scene.judge(byte(10)).wakes(.timestamps))
+  }
+
   @Test("RSTs in the window are held, a few of them; others are nothing")
   func rst() throws {
     let scene = try SentryScene(Wire(isIPv6: false, timestamps: true))
@@ -225,6 +245,11 @@ struct SentryTCPTests {
         })
     }
     #expect(reset(.max) == .ignore(.outOfWindow))
+    // One that begins before the window and ends in it is a RST.
+    let overlapping = scene.peerSegment { $0.flags = [.rst, .syn, .fin] }
+    let twin = try SentryScene(scene.wire)
+    twin.establish()
+    #expect(twin.judge(overlapping).holds(.rst))
     #expect(reset(UInt32(scene.guestWindow) << 14) == .ignore(.outOfWindow))
     #expect(reset(0).holds(.rst))
     #expect(reset(UInt32(scene.guestWindow) << 14 - 1).holds(.rst))

@@ -29,7 +29,7 @@ struct SentryTableTests {
     cursor.peerAcknowledgement = 5
     cursor.peerEnd = 6
     cursor.peerTimestamp = 7
-    cursor.peerWindow = 8
+    cursor.station = 8
     cursor.lastSeen = seen
     cursor.finishCopies = 1
     cursor.heldResets = 2
@@ -82,21 +82,27 @@ struct SentryTableTests {
     for port in 1...4 as ClosedRange<UInt16> { table.update(cursor(port)) }
     #expect(try pages() == 2)
     for (offset, kind) in [PortProtocol.tcp, .udp].enumerated() {
-      table.addRefusal(of: Self.remote, at: 23 + UInt16(offset), kind, localIndex: 0, now: 0)
+      table.addRefusal(
+        of: Self.remote, to: SentryScene.peerMAC, at: 23 + UInt16(offset), kind, localIndex: 0,
+        now: 0)
     }
     table.setUsedPorts(UsedPorts(trust: .exact, tcp: [22, 80], udp: [68]))
     table.generation += 1
     #expect(try pages() == 3)
     for port in 0...UInt16.max {
-      #expect(table.hasRefused(Self.remote, at: port, .tcp, localIndex: 0) == (port == 23))
-      #expect(table.hasRefused(Self.remote, at: port, .udp, localIndex: 0) == (port == 24))
+      #expect(
+        table.hasRefused(Self.remote, from: SentryScene.peerMAC, at: port, .tcp, localIndex: 0)
+          == (port == 23))
+      #expect(
+        table.hasRefused(Self.remote, from: SentryScene.peerMAC, at: port, .udp, localIndex: 0)
+          == (port == 24))
       #expect((table.unusedPortTrust(port, .tcp) == nil) == (port == 22 || port == 80))
       #expect((table.unusedPortTrust(port, .udp) == nil) == (port == 68))
     }
     // Asking takes no memory either.
     #expect(try pages() == 3)
     table.removeRefusal(of: Self.remote, at: 23, .tcp, localIndex: 0)
-    #expect(!table.hasRefused(Self.remote, at: 23, .tcp, localIndex: 0))
+    #expect(!table.hasRefused(Self.remote, from: SentryScene.peerMAC, at: 23, .tcp, localIndex: 0))
   }
 
   @Test("Each port has a bit of its own in each bitmap")
@@ -107,7 +113,8 @@ struct SentryTableTests {
       let tcp = (0..<4096).map { UInt16($0 * 16) }
       let udp = (0..<4096).map { UInt16($0 * 16 + 7) }
       for port in stride(from: UInt16(3), to: 65_000, by: 1_001) {
-        table.addRefusal(of: Self.remote, at: port, .tcp, localIndex: 0, now: 0)
+        table.addRefusal(
+          of: Self.remote, to: SentryScene.peerMAC, at: port, .tcp, localIndex: 0, now: 0)
       }
       table.setUsedPorts(UsedPorts(trust: .list, tcp: tcp, udp: udp))
       table.generation += 1
@@ -116,7 +123,7 @@ struct SentryTableTests {
         #expect((next.unusedPortTrust(port, .tcp) == nil) == (port % 16 == 0))
         #expect((next.unusedPortTrust(port, .udp) == nil) == (port % 16 == 7))
         #expect(
-          next.hasRefused(Self.remote, at: port, .tcp, localIndex: 0)
+          next.hasRefused(Self.remote, from: SentryScene.peerMAC, at: port, .tcp, localIndex: 0)
             == (port < 65_000 && port % 1_001 == 3))
       }
     }

@@ -35,7 +35,7 @@ public struct Cursor: Hashable, Sendable {
     public static let peerFinished = Flags(rawValue: 1 << 3)
     /// `guestAcknowledgement` and `guestWindow` are known.
     public static let guestKnown = Flags(rawValue: 1 << 4)
-    /// `peerAcknowledgement` and `peerWindow` were seen, not assumed.
+    /// `peerAcknowledgement` and `peerWindowClosed` were seen, not assumed.
     public static let peerKnown = Flags(rawValue: 1 << 5)
     /// `peerEnd` is known.
     public static let peerEndKnown = Flags(rawValue: 1 << 6)
@@ -47,6 +47,10 @@ public struct Cursor: Hashable, Sendable {
     public static let sackPermitted = Flags(rawValue: 1 << 9)
     /// The guest's last segment told of congestion (RFC 3168).
     public static let congestionEchoed = Flags(rawValue: 1 << 10)
+    /// The last window that the peer sent was closed.
+    public static let peerWindowClosed = Flags(rawValue: 1 << 11)
+    /// The guest sends to another station than the peer's segments come from, as behind a pair of routers.
+    public static let goesAnotherWay = Flags(rawValue: 1 << 12)
   }
 
   public var key: FlowKey
@@ -65,8 +69,9 @@ public struct Cursor: Hashable, Sendable {
   public var peerEnd: UInt32 = 0
   /// The TSval of the peer that the guest echoes (TS.Recent, RFC 7323, 4.3).
   public var peerTimestamp: UInt32 = 0
-  /// The last window that the peer sent, as on the wire.
-  public var peerWindow: UInt16 = 0
+  /// The mark of the station that the peer's segments come from (``CursorTable/mark(of:)``); until one was
+  /// seen, of the one that the guest sends to.
+  public var station: UInt16 = 0
   /// When a segment of the flow was last seen, in seconds of the monotonic clock.
   public var lastSeen: UInt32 = 0
   /// Copies of the peer's FIN seen while the VM sleeps; at most 3.

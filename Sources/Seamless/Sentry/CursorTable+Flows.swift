@@ -3,7 +3,7 @@ import Frames
 /// A slot's 64 bytes: sequence 0 (u32), family 4 (u8: 0 for free, 4 or 6), place of the local
 /// address 5 (u8), flags 6 (u16), local port 8 (u16), remote port 10 (u16), the guest's SEQ 12,
 /// ACK 16 and TSval 20, the peer's ACK 24, end 28 and TSval 32, last seen 36 (each u32), the
-/// guest's window 40 and the peer's 42 (u16), a word 44 (u32: copies of a FIN in the highest two bits,
+/// guest's window 40, the mark of the peer's station 42 (u16), a word 44 (u32: copies of a FIN in the highest two bits,
 /// held RSTs in two, traffic class in eight, flow label in twenty), remote address 48 (two u64, big
 /// half first; an IPv4 address in the lower).
 extension CursorTable {
@@ -138,7 +138,7 @@ extension CursorTable {
     cursor.peerTimestamp = load(offset + 32)
     cursor.lastSeen = load(offset + 36)
     cursor.guestWindow = load(offset + 40)
-    cursor.peerWindow = load(offset + 42)
+    cursor.station = load(offset + 42)
     let word = load(offset + 44, as: UInt32.self)
     cursor.finishCopies = UInt8(truncatingIfNeeded: word >> 30)
     cursor.heldResets = UInt8(truncatingIfNeeded: word >> 28 & 3)
@@ -165,7 +165,7 @@ extension CursorTable {
     store(cursor.peerTimestamp, offset + 32)
     store(cursor.lastSeen, offset + 36)
     store(cursor.guestWindow, offset + 40)
-    store(cursor.peerWindow, offset + 42)
+    store(cursor.station, offset + 42)
     store(
       UInt32(min(cursor.finishCopies, 3)) << 30 | UInt32(min(cursor.heldResets, 3)) << 28
         | UInt32(cursor.trafficClass) << 20 | cursor.flowLabel & 0xf_ffff, offset + 44)

@@ -49,6 +49,24 @@ extension CursorTable {
     return (0..<Self.groupsPerFamily).contains { ipv6Group(at: $0) == group }
   }
 
+  /// Whether the guest's interface takes frames to a group's Ethernet address: that of everybody, or of a
+  /// group that the guest has joined.
+  func isListening(to mac: MACAddress) -> Bool {
+    guard mac != .broadcast else { return true }
+    if mac.rawValue >> 32 == 0x3333 {
+      var hasAddress = false
+      for index in Self.addressesPerFamily..<Self.addressCount {
+        guard case .v6(let address) = address(at: index)?.address else { continue }
+        if address.solicitedNode.multicastMAC == mac { return true }
+        hasAddress = true
+      }
+      return hasAddress && mac == IPv6Address.allNodes.multicastMAC
+        || (0..<Self.groupsPerFamily).contains { ipv6Group(at: $0)?.multicastMAC == mac }
+    }
+    return mac == IPv4Address.allHosts.multicastMAC
+      || (0..<Self.groupsPerFamily).contains { ipv4Group(at: $0)?.multicastMAC == mac }
+  }
+
   func join(_ group: IPv4Address) {
     guard group.isMulticast, group != .allHosts else { return }
     var free: Int?

@@ -50,9 +50,10 @@ extension CursorTable {
     return isPresent(104, now) ? 1 : isPresent(108, now) ? 2 : version
   }
 
-  /// The version of the report that an MLD query of a version gets, which counts as heard.
-  func mldVersion(afterQueryOf version: Int, at now: UInt32) -> Int {
-    if version < 2 { store(now &+ Self.olderQuerierTimeout, 112) }
+  /// The version of the report that an MLD query of a version gets, which counts as heard; nil if one without
+  /// version gets none.
+  func mldVersion(afterQueryOf version: Int?, at now: UInt32) -> Int? {
+    if version == 1 { store(now &+ Self.olderQuerierTimeout, 112) }
     return isPresent(112, now) ? 1 : version
   }
 
@@ -72,11 +73,5 @@ extension IPAddress {
     case (.v6(let own), .v6(let other)): other.isLinkLocal || own.high == other.high
     default: false
     }
-  }
-
-  /// Whether it may be that of a whole network: the first or the last of 256.
-  var mayNameNetwork: Bool {
-    guard case .v4(let address) = self else { return false }
-    return address.rawValue & 0xff == 0 || address.rawValue & 0xff == 0xff
   }
 }

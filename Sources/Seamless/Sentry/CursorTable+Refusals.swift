@@ -9,7 +9,8 @@ public import LinuxSystem
 ///
 /// The header has a tag of 32 bytes for each, from 2320 on: peer 0 (two u64, as in a flow), since when it
 /// is filled 16, when it was last added to 20 (u32, seconds), place of the local address 24, protocol 25,
-/// family 26, 1 if used 27 (u8), used blocks of its bitmap 28 (u16).
+/// family 26, 1 if used 27 (u8), used blocks of its bitmap 28, the mark of the station that the refusals went
+/// to 30 (u16).
 extension CursorTable {
   /// How many bitmaps there are; what was not added to for longest goes first, which costs a wake.
   static let refusalSlots = 8
@@ -44,10 +45,14 @@ extension CursorTable {
   }
 
   /// Whether the guest has lately refused this peer at this port of this address.
+  /// - Parameter station: where the peer's packet comes from; the refusals must have gone there.
   package func hasRefused(
-    _ peer: IPAddress, at port: UInt16, _ protocolKind: PortProtocol, localIndex: Int
+    _ peer: IPAddress, from station: MACAddress, at port: UInt16, _ protocolKind: PortProtocol,
+    localIndex: Int
   ) -> Bool {
-    guard let slot = slot(protocolKind, localIndex, peer), isRecent(slot) else { return false }
+    guard let slot = slot(protocolKind, localIndex, peer), isRecent(slot),
+      load(tag(slot) + 30) == mark(of: station)
+    else { return false }
     return bit(port, of: bitmap(ofRefusals: slot))
   }
 
@@ -61,8 +66,8 @@ extension CursorTable {
   }
 
   package func addRefusal(
-    of peer: IPAddress, at port: UInt16, _ protocolKind: PortProtocol, localIndex: Int,
-    now: UInt32
+    of peer: IPAddress, to station: MACAddress, at port: UInt16, _ protocolKind: PortProtocol,
+    localIndex: Int, now: UInt32
   ) {
     let known = slot(protocolKind, localIndex, peer)
     let slot = known ?? roomForRefusals()
@@ -82,6 +87,7 @@ extension CursorTable {
       store(UInt8(1), tag + 27)
     }
     store(now, tag + 20)
+    store(mark(of: station), tag + 30)
     setBit(port, of: bitmap(ofRefusals: slot))
   }
 

@@ -14,13 +14,15 @@ extension Learner {
   /// The guest resets: if that is its answer to the opening of a connection, it refuses that peer at that
   /// port. A reset for anything else, such as a FIN of a connection that never was, shows nothing: a
   /// firewall may let that through and drop a SYN.
-  mutating func learnRefusal(_ segment: TCPSegment, _ key: FlowKey, _ now: UInt32) {
+  mutating func learnRefusal(
+    _ segment: TCPSegment, _ key: FlowKey, to station: MACAddress, _ now: UInt32
+  ) {
     guard segment.flags == [.rst, .ack], segment.sequence == 0, segment.payloadLength == 0,
       segment.window == 0, segment.timestamps == nil,
       openings.remove(key, end: segment.acknowledgement)
     else { return }
     table.addRefusal(
-      of: key.remote, at: key.localPort, .tcp, localIndex: key.localIndex, now: now)
+      of: key.remote, to: station, at: key.localPort, .tcp, localIndex: key.localIndex, now: now)
   }
 }
 

@@ -4,14 +4,14 @@ extension Learner {
   /// Moves a cursor forward, or makes one.
   /// - Returns: what the guest's peer expects next, as it was before.
   mutating func learnFromGuest(
-    _ segment: TCPSegment, _ packet: IPPacket, _ index: Int, _ now: UInt32
+    _ segment: TCPSegment, _ packet: IPPacket, to station: MACAddress, _ index: Int, _ now: UInt32
   ) -> UInt32? {
     let key = FlowKey(
       localIndex: index, localPort: segment.sourcePort, remote: packet.destination,
       remotePort: segment.destinationPort)
     guard !packet.destination.isMulticast else { return nil }
     if segment.flags.contains(.rst) {
-      learnRefusal(segment, key, now)
+      learnRefusal(segment, key, to: station, now)
       table.remove(key)
       return nil
     }
@@ -54,6 +54,14 @@ extension Learner {
       cursor.flags.remove(.timestamps)
     }
     if segment.flags.contains(.fin) { cursor.flags.insert(.guestFinished) }
+    let mark = table.mark(of: station)
+    if known == nil { cursor.station = mark }
+    if mark == cursor.station {
+      cursor.flags.remove(.goesAnotherWay)
+    } else {
+      cursor.flags.insert(.goesAnotherWay)
+      table.setWay(to: key.remote, station)
+    }
     // Data may say "capable of congestion notification" (RFC 3168); acknowledgements do not.
     cursor.trafficClass = packet.trafficClass & 0xfc
     cursor.flowLabel = packet.flowLabel
@@ -75,7 +83,7 @@ extension Learner {
   /// Completes a cursor with what the peer says, as far as it fits to what the guest said.
   /// - Returns: what the guest expects next.
   mutating func learnToGuest(
-    _ segment: TCPSegment, _ packet: IPPacket, _ now: UInt32
+    _ segment: TCPSegment, _ packet: IPPacket, from station: MACAddress, _ now: UInt32
   ) -> UInt32? {
     guard let index = table.index(of: packet.destination) else { return nil }
     let key = FlowKey(
@@ -115,7 +123,11 @@ extension Learner {
     {
       cursor.flags.insert(.peerKnown)
       cursor.peerAcknowledgement = segment.acknowledgement
-      cursor.peerWindow = segment.window
+      if segment.window == 0 {
+        cursor.flags.insert(.peerWindowClosed)
+      } else {
+        cursor.flags.remove(.peerWindowClosed)
+      }
       if expected != nil, cursor.isAcknowledgedByPeer { cursor.flags.remove(.handshake) }
     }
     if !cursor.flags.contains(.peerEndKnown) || segment.end.isAfter(cursor.peerEnd) {
@@ -129,6 +141,17 @@ extension Learner {
       cursor.noteTimestamp(timestamps)
     }
     if segment.flags.contains(.fin) { cursor.flags.insert(.peerFinished) }
+    let mark = table.mark(of: station)
+    if mark != cursor.station {
+      // Until the guest's next segment tells, it goes where it went, if that is the way that is known.
+      if !cursor.flags.contains(.goesAnotherWay), let way = table.way(to: key.remote),
+        table.mark(of: way) != cursor.station
+      {
+        table.forgetWay(to: key.remote)
+      }
+      cursor.flags.insert(.goesAnotherWay)
+      cursor.station = mark
+    }
     cursor.lastSeen = now
     if cursor.isOver {
       table.remove(key)
@@ -184,7 +207,7 @@ extension Cursor {
       if silence < Self.noticeLimit { return .newFlow(flow) }
       return isProven ? nil : .unprovenAddress(flow)
     }
-    if peerWindow == 0 { return .peerWindowClosed(flow) }
+    if flags.contains(.peerWindowClosed) { return .peerWindowClosed(flow) }
     if !isAcknowledgedByGuest, silence < Self.deliveryLimit { return .undelivered(flow) }
     return isProven ? nil : .unprovenAddress(flow)
   }

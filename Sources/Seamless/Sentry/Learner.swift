@@ -19,8 +19,8 @@ public struct Learner {
   /// What does not wake the VM asleep is no use of it awake.
   public var rules = RuleTable()
   private var echoRequests = UnansweredQuestions()
-  /// The place of the address that a neighbour has just solicited the guest alone for.
-  private var solicitedAlone: Int?
+  /// The last solicitation that the guest has not answered.
+  private var solicitation: Solicitation?
 
   /// Bytes from a frame's beginning that suffice to learn from it; longer captures are not needed.
   public static let sufficientCapture = 512
@@ -100,18 +100,23 @@ public struct Learner {
     switch packet {
     case .arp(let arp):
       learn(arp, network, seconds)
+      if arp.operation == .reply, !isGroup { table.setWay(to: .v4(arp.target), arp.targetMAC) }
     case .ip(let ip):
       if ip.isFragment, ip.protocolNumber == IPProtocol.tcp { invalidate(at: now) }
       let index = table.learn(
         ip.source, ip.source.staysOnLink ? .proven : .seen, network: network, at: seconds)
-      if !isGroup, !ip.destination.isMulticast, !ip.source.isNear(ip.destination) {
+      if !isGroup, !ip.destination.isMulticast, !ip.source.staysOnLink,
+        !ip.source.isNear(ip.destination)
+      {
         table.setGateway(header.destination, for: ip.source)
       }
       switch ip.transport {
       case .tcp(let segment):
         learnHopLimit(of: ip)
         table.setHabit(.dividesSegments, !ip.mayNotBeFragmented)
-        if let index { expected = learnFromGuest(segment, ip, index, seconds) }
+        if let index {
+          expected = learnFromGuest(segment, ip, to: header.destination, index, seconds)
+        }
       case .udp(let datagram):
         if let index {
           table.setOpen(datagram.sourcePort, localIndex: index)
@@ -120,16 +125,19 @@ public struct Learner {
       case .icmp(let message):
         learnHopLimit(of: ip)
         if message.type == ICMPMessage.echoReply {
-          learnEchoReply(index)
+          learnEchoReply(index, ip, header)
           table.setHabit(.keepsEchoesWhole, ip.mayNotBeFragmented)
         }
-        learnClosedPort(message, ip, index, frame, seconds)
+        learnClosedPort(message, ip, to: header.destination, index, frame, seconds)
       case .icmpv6(let message):
         if message.type == ICMPMessage.echoReplyV6 {
           learnHopLimit(of: ip)
-          learnEchoReply(index)
+          learnEchoReply(index, ip, header)
         }
-        learnClosedPort(message, ip, index, frame, seconds)
+        if message.type == ICMPMessage.neighbourAdvertisement, !isGroup {
+          table.setWay(to: ip.destination, header.destination)
+        }
+        learnClosedPort(message, ip, to: header.destination, index, frame, seconds)
         learn(message, ip, frame, network, seconds)
       case .igmp(let message):
         message.forEachChange(in: frame) { group, change in
@@ -150,8 +158,11 @@ public struct Learner {
       packet, isFromGuest: true)
   }
 
-  private mutating func learnEchoReply(_ index: Int?) {
+  private mutating func learnEchoReply(
+    _ index: Int?, _ packet: IPPacket, _ header: EthernetHeader
+  ) {
     guard let index else { return }
+    if !header.destination.isGroup { table.setWay(to: packet.destination, header.destination) }
     table.setAnswersEcho(true, at: index)
     echoRequests.settle(index)
   }
@@ -188,11 +199,15 @@ public struct Learner {
           if linkLayer == nil || linkLayer == table.guest {
             prove(.v6(target), network, isRouter: flags.contains(.router), now)
           }
-          if let index = solicitedAlone, index == table.index(of: .v6(target)) {
-            table.setHabit(.tellsMAC, linkLayer != nil)
-            table.setHabit(.overrides, flags.contains(.override))
+          if let asked = solicitation, asked.index == table.index(of: .v6(target)),
+            asked.asker == packet.destination
+          {
+            if asked.isAlone {
+              table.setHabit(.tellsMAC, linkLayer != nil)
+              table.setHabit(.overrides, flags.contains(.override))
+            }
+            solicitation = nil
           }
-          solicitedAlone = nil
         case (.routerSolicitation, _), (.routerAdvertisement, _), (.redirect, _):
           break
         }
@@ -220,14 +235,15 @@ public struct Learner {
   }
 
   private func learnClosedPort(
-    _ message: ICMPMessage, _ packet: IPPacket, _ index: Int?, _ frame: UnsafeRawBufferPointer,
-    _ now: UInt32
+    _ message: ICMPMessage, _ packet: IPPacket, to station: MACAddress, _ index: Int?,
+    _ frame: UnsafeRawBufferPointer, _ now: UInt32
   ) {
     guard let index,
       let port = message.unreachableUDPPort(in: frame, isIPv6: packet.source.family == 6)
     else { return }
     table.setClosed(port, localIndex: index, at: now)
-    table.addRefusal(of: packet.destination, at: port, .udp, localIndex: index, now: now)
+    table.addRefusal(
+      of: packet.destination, to: station, at: port, .udp, localIndex: index, now: now)
   }
 
   // MARK: - To the guest
@@ -248,7 +264,7 @@ public struct Learner {
     case .ip(let ip):
       switch ip.transport {
       case .tcp(let segment):
-        expected = learnToGuest(segment, ip, seconds)
+        expected = learnToGuest(segment, ip, from: header.source, seconds)
       case .icmp(let message):
         if message.type == ICMPMessage.echoRequest { noteEchoRequest(ip, header, seconds) }
       case .igmp(.query(let version, _, _)):
@@ -262,7 +278,7 @@ public struct Learner {
         }
         switch try? NeighbourDiscovery(parsing: message, of: ip, in: frame) {
         case .solicitation(let target, _):
-          solicitedAlone = header.destination.isGroup ? nil : table.index(of: .v6(target))
+          noteSolicitation(of: target, ip)
           ask(.v6(target), seconds)
         case .advertisement(let target, _, let linkLayer):
           if let linkLayer, linkLayer != table.guest, let index = table.index(of: .v6(target)) {
@@ -292,13 +308,25 @@ public struct Learner {
     return .ruledOut
   }
 
+  private mutating func noteSolicitation(of target: IPv6Address, _ packet: IPPacket) {
+    guard let index = table.index(of: .v6(target)) else { return }
+    let question = Solicitation(
+      index: index, asker: packet.source, isAlone: !packet.destination.isMulticast)
+    var other = question
+    other.isAlone.toggle()
+    // Which of the two an answer is for cannot be told.
+    solicitation = solicitation == other ? nil : question
+  }
+
   /// Counts echo requests that the guest leaves unanswered: it does not answer any.
   private mutating func noteEchoRequest(
     _ packet: IPPacket, _ header: EthernetHeader, _ now: UInt32
   ) {
-    guard !header.destination.isGroup, let index = table.index(of: packet.destination),
-      echoRequests.ask(index, at: now)
-    else { return }
+    guard !header.destination.isGroup, let index = table.index(of: packet.destination) else {
+      return
+    }
+    table.noteStation(of: packet.source, header.source)
+    guard echoRequests.ask(index, at: now) else { return }
     table.setAnswersEcho(false, at: index)
     echoRequests.settle(index)
   }
@@ -352,6 +380,14 @@ public struct Learner {
     }
     return obstacles
   }
+}
+
+/// A neighbour's question about an address of the guest's, by its place.
+private struct Solicitation: Hashable {
+  var index: Int
+  var asker: IPAddress
+  /// Whether it was for the guest alone, and not for a group.
+  var isAlone: Bool
 }
 
 /// Questions about the guest's addresses that it has not answered since, one entry per place.

@@ -6,6 +6,8 @@ extension Sentry {
     for arp: ARPPacket, _ header: EthernetHeader, _ now: UInt64, _ replies: inout FrameBuffer
   ) -> Verdict {
     guard arp.senderMAC != table.guest else { return .ignore(.loop) }
+    let isGroup = header.destination.isGroup
+    guard !isGroup || table.isListening(to: header.destination) else { return .ignore(.group) }
     let network = header.tags.network
     if let index = table.index(of: .v4(arp.sender)), let local = table.address(at: index),
       local.network == network
@@ -14,7 +16,6 @@ extension Sentry {
       return doubt(.addressConflict, nil, now)
     }
     guard arp.operation == .request else { return .ignore(.neighbour) }
-    let isGroup = header.destination.isGroup
     guard let index = table.index(of: .v4(arp.target)), let local = table.address(at: index),
       local.network == network
     else {
@@ -26,6 +27,9 @@ extension Sentry {
       arp.sender == .unspecified
         || arp.sender.canBeOwned && arp.sender.rawValue >> 24 == arp.target.rawValue >> 24
     else { return doubt(.unknownAddress, nil, now) }
+    if header.tags.isPriorityOnly { return doubt(.vlan, nil, now) }
+    // The guest would know its neighbour from now on.
+    if arp.sender != .unspecified { table.setWay(to: .v4(arp.sender), arp.senderMAC) }
     replies.appendARP(
       ARPPacket(
         operation: .reply, senderMAC: table.guest, sender: arp.target, targetMAC: arp.senderMAC,
@@ -47,6 +51,7 @@ extension Sentry {
       guard sources == 0, packet.source.canBeOwned, table.index(of: packet.source) == nil else {
         return doubt(.unexpectedQuery, nil, now)
       }
+      guard !header.tags.isPriorityOnly else { return doubt(.vlan, nil, now) }
       return igmpVerdict(version, group, header, now, &replies)
     case .icmpv6(let message):
       guard isForGuest(packet.destination, header) else { return .ignore(.group) }
@@ -57,19 +62,14 @@ extension Sentry {
     }
   }
 
-  /// Whether the guest takes a packet to a group that came in a frame to a group: it is a member, and
-  /// the frame is to everybody or to those who are members.
+  /// Whether the guest takes a packet to a group: it is a member, and its interface takes the frame.
   private func isForGuest(_ destination: IPAddress, _ header: EthernetHeader) -> Bool {
-    switch destination {
-    case .v4(let group):
-      let isMember = group == .allHosts || table.ipv4Groups.contains(group)
-      return isMember
-        && (header.destination == .broadcast || header.destination == group.multicastMAC)
-    case .v6(let group):
-      guard header.destination == .broadcast || header.destination == group.multicastMAC else {
-        return false
-      }
-      return group == .allNodes || table.isMember(of: group)
+    guard !header.destination.isGroup || table.isListening(to: header.destination) else {
+      return false
+    }
+    return switch destination {
+    case .v4(let group): group == .allHosts || table.ipv4Groups.contains(group)
+    case .v6(let group): group == .allNodes || table.isMember(of: group)
     }
   }
 
@@ -77,6 +77,11 @@ extension Sentry {
     _ queryVersion: Int, _ group: IPv4Address, _ header: EthernetHeader, _ now: UInt64,
     _ replies: inout FrameBuffer
   ) -> Verdict {
+    let own = table.addresses.filter {
+      $0.network == header.tags.network && $0.address.family == 4
+    }
+    // In another VLAN nobody is asked that is known here.
+    guard !own.isEmpty else { return .ignore(.group) }
     let seconds = monotonicSeconds(now)
     let version = table.igmpVersion(afterQueryOf: queryVersion, at: seconds)
     // A later version's query, heard by one who speaks the first, is a general one.
@@ -84,12 +89,8 @@ extension Sentry {
     var groups = table.ipv4Groups
     if group != .unspecified { groups.removeAll { $0 != group } }
     guard !groups.isEmpty else { return .ignore(.group) }
-    var source = IPv4Address.unspecified
-    for local in table.addresses
-    where local.evidence == .proven && local.network == header.tags.network {
-      guard case .v4(let address) = local.address else { continue }
-      source = address
-      break
+    guard case .v4(let source)? = own.first(where: { $0.evidence == .proven })?.address else {
+      return doubt(.unprovenAddress, nil, now)
     }
     replies.appendIGMPReports(
       groups, version: version, from: source, mac: table.guest,
@@ -103,6 +104,13 @@ extension Sentry {
     _ frame: UnsafeRawBufferPointer, _ now: UInt64, _ replies: inout FrameBuffer
   ) throws(FrameError) -> Verdict? {
     if let neighbour = try NeighbourDiscovery(parsing: message, of: packet, in: frame) {
+      if packet.destination.isMulticast {
+        guard header.destination.isGroup || isForGuest(packet.destination, header) else {
+          return .ignore(.group)
+        }
+      } else if table.index(of: packet.destination) == nil {
+        return doubt(.unknownAddress, nil, now)
+      }
       switch neighbour {
       case .solicitation(let target, let linkLayer):
         return solicitationVerdict(target, linkLayer, packet, header, now, &replies)
@@ -120,6 +128,7 @@ extension Sentry {
       guard sources == 0, header.destination.isGroup, table.index(of: packet.source) == nil else {
         return doubt(.unexpectedQuery, nil, now)
       }
+      guard !header.tags.isPriorityOnly else { return doubt(.vlan, nil, now) }
       return mldVerdict(version, group, header, now, &replies)
     case .report, .done, .reportV2:
       return .ignore(.group)
@@ -151,15 +160,17 @@ extension Sentry {
         link: link(answering: header, to: IPv6Address.allNodes.multicastMAC), to: .allNodes)
       return .answer(1)
     }
-    guard asker.canBeOwned, table.index(of: packet.source) == nil else {
-      return .ignore(.malformed)
-    }
-    let isAlone = !header.destination.isGroup
-    let mac = linkLayer ?? header.source
-    // Who does not say its MAC is answered only if the guest knows it.
-    guard !mac.isGroup, mac != .zero, mac != table.guest, linkLayer != nil || isAlone else {
-      return doubt(.unknownAddress, nil, now)
-    }
+    guard !asker.isMulticast, !asker.isLoopback else { return .ignore(.malformed) }
+    let isAlone = !packet.destination.isMulticast
+    // Some guests answer even themselves. Who does not say its MAC is answered only if the guest knows it.
+    guard asker.canBeOwned, table.index(of: packet.source) == nil,
+      let mac = linkLayer
+        ?? (isAlone ? table.way(to: packet.source, heardFrom: header.source) : nil),
+      !mac.isGroup, mac != .zero, mac != table.guest
+    else { return doubt(.unknownAddress, nil, now) }
+    if header.tags.isPriorityOnly { return doubt(.vlan, nil, now) }
+    // The guest would know its neighbour from now on.
+    if linkLayer != nil { table.setWay(to: packet.source, mac) }
     flags.insert(.solicited)
     if isAlone, !table.habits.contains(.overrides) { flags.remove(.override) }
     replies.appendNeighbourAdvertisement(
@@ -180,21 +191,24 @@ extension Sentry {
   }
 
   private mutating func mldVerdict(
-    _ queryVersion: Int, _ group: IPv6Address, _ header: EthernetHeader, _ now: UInt64,
+    _ queryVersion: Int?, _ group: IPv6Address, _ header: EthernetHeader, _ now: UInt64,
     _ replies: inout FrameBuffer
   ) -> Verdict {
-    let version = table.mldVersion(afterQueryOf: queryVersion, at: monotonicSeconds(now))
+    let own = table.addresses.filter {
+      $0.network == header.tags.network && $0.address.family == 6
+    }
+    // In another VLAN nobody is asked that is known here.
+    guard !own.isEmpty else { return .ignore(.group) }
+    guard
+      let version = table.mldVersion(afterQueryOf: queryVersion, at: monotonicSeconds(now))
+    else { return .ignore(.malformed) }
     var groups = table.ipv6Groups
     if group != .unspecified { groups.removeAll { $0 != group } }
     guard !groups.isEmpty else { return .ignore(.group) }
-    var source: IPv6Address?
-    for local in table.addresses
-    where local.evidence == .proven && local.network == header.tags.network {
-      guard case .v6(let address) = local.address, address.isLinkLocal else { continue }
-      source = address
-      break
+    let linkLocal = own.first { $0.evidence == .proven && $0.address.staysOnLink }
+    guard case .v6(let source)? = linkLocal?.address else {
+      return doubt(.unprovenAddress, nil, now)
     }
-    guard let source else { return doubt(.unprovenAddress, nil, now) }
     replies.appendMLDReports(
       groups, version: version, from: source, mac: table.guest, tags: header.tags.withoutPriority)
     return .answer(1)

@@ -20,7 +20,10 @@ extension Sentry {
     switch table.unusedPortTrust(port, kind) {
     case nil: return nil
     case .exact:
-      guard table.hasRefused(packet.source, at: port, kind, localIndex: index) else { return nil }
+      guard
+        table.hasRefused(
+          packet.source, from: header.source, at: port, kind, localIndex: index)
+      else { return nil }
     case .list:
       guard table.hasRefusedAnybody(kind, family: packet.source.family) else { return nil }
     }
@@ -47,7 +50,9 @@ extension Sentry {
       route.trafficClass = packet.trafficClass & ~3
       replies.appendReset(refusing: segment, link: link(answering: header), route: route)
       return .answer(1)
-    case .udp:
+    case .udp(let datagram):
+      // Over IPv6 a datagram without checksum is dropped, unless somebody listens who wants such.
+      guard datagram.hasChecksum || packet.source.family == 4 else { return nil }
       // Silence is an answer, too: guests limit these themselves (icmp(7), icmp_ratelimit).
       guard unreachables.take(at: now) else { return .ignore(.closedPort) }
       replies.appendPortUnreachable(

@@ -41,13 +41,18 @@ extension Sentry {
       packet.trafficClass & 3 != 3
     else { return doubt(.unexpectedSegment, flow, now) }
     guard Self.fits(segment.timestamps, cursor) else { return doubt(.timestamps, flow, now) }
+    guard let station = station(of: cursor, header) else {
+      return doubt(.unexpectedSegment, flow, now)
+    }
+    // Its timestamp is not the guest's yet.
+    if position == .probe, header.tags.isPriorityOnly { return doubt(.vlan, flow, now) }
 
     var seen = cursor
     if let timestamps = segment.timestamps, segment.covers(cursor.guestAcknowledgement) {
       seen.noteTimestamp(timestamps)
     }
     if position == .probe {
-      answer(segment, packet, seen, header, &replies)
+      answer(segment, packet, seen, link(answering: header, to: station), &replies)
       seen.lastSeen = monotonicSeconds(now)
     }
     if seen != cursor { table.update(seen) }
@@ -57,7 +62,7 @@ extension Sentry {
   /// Restates the cursor, echo of the peer's timestamp included. The timestamp is the guest's last, never a newer one: the guest's own
   /// next segment would be older than it, and the peer would drop that (RFC 7323, 5.3).
   private mutating func answer(
-    _ probe: TCPSegment, _ packet: IPPacket, _ cursor: Cursor, _ header: EthernetHeader,
+    _ probe: TCPSegment, _ packet: IPPacket, _ cursor: Cursor, _ link: Link,
     _ replies: inout FrameBuffer
   ) {
     var route = route(answering: packet)
@@ -74,7 +79,15 @@ extension Sentry {
           TCPTimestamps(value: cursor.guestTimestamp, echo: cursor.peerTimestamp)
         },
         duplicate: isByte ? probe.sequence : nil),
-      link: link(answering: header), route: route)
+      link: link, route: route)
+  }
+
+  /// The station that the guest sends the flow's segments to; nil if it is not known, or if the peer's came
+  /// from another one until now.
+  private func station(of cursor: Cursor, _ header: EthernetHeader) -> MACAddress? {
+    guard table.mark(of: header.source) == cursor.station else { return nil }
+    return cursor.flags.contains(.goesAnotherWay)
+      ? table.way(to: cursor.key.remote) : header.source
   }
 
   /// Whether a segment has the timestamps that its flow must have: none in a flow without; otherwise
@@ -109,9 +122,11 @@ extension Sentry {
       strangersResets += 1
       return .hold(.rst, flow)
     }
-    // The window's scale is not known; the largest is 14 (RFC 7323, 2.3).
-    let distance = segment.sequence &- cursor.guestAcknowledgement
-    guard distance == 0 || UInt64(distance) < UInt64(cursor.guestWindow) << 14 else {
+    // The window's scale is not known; the largest is 14 (RFC 7323, 2.3). What overlaps it is in it.
+    let expected = cursor.guestAcknowledgement
+    let distance = Int64(Int32(bitPattern: segment.sequence &- expected))
+    let window = Int64(cursor.guestWindow) << 14
+    guard !segment.end.isBefore(expected), distance < max(window, 1) else {
       return .ignore(.outOfWindow)
     }
     guard cursor.heldResets < Self.heldResetLimit else { return .ignore(.heldAlready) }

@@ -79,24 +79,36 @@ public struct Sentry {
         verdict = isGroup ? .ignore(.group) : .wake(.unknownProtocol, nil)
       }
     } catch {
-      switch error.code {
-      case .checksum:
-        return .ignore(.badChecksum)
-      // Some of these get an ICMP message that tells what is wrong.
-      case .tcpOptions where !isGroup, .extensionHeaders where !isGroup, .options where !isGroup:
-        return doubt(.options, nil, now)
-      default:
-        return .ignore(.malformed)
-      }
+      return damagedVerdict(error, header, frame, now)
     }
     guard case .answer = verdict else { return verdict }
-    if header.tags != .none, header.tags.network == 0 {
-      // Whether a frame with nothing but a priority reaches the guest depends on its drivers.
+    // Whether a frame with nothing but a priority reaches the guest depends on its drivers.
+    if header.tags.isPriorityOnly {
       replies.removeAll(from: before)
       return doubt(.vlan, nil, now)
     }
     // One query may be answered by several reports.
     return .answer(replies.count - before)
+  }
+
+  /// A frame with something wrong in it. Most are dropped by whoever receives them, but some get an ICMP
+  /// message that tells what is wrong: with options, or with an address, which are looked at before the
+  /// checksum of what is behind them.
+  private mutating func damagedVerdict(
+    _ error: FrameError, _ header: EthernetHeader, _ frame: UnsafeRawBufferPointer, _ now: UInt64
+  ) -> Verdict {
+    let verdict = Verdict.ignore(error.code == .checksum ? .badChecksum : .malformed)
+    guard !header.destination.isGroup else { return verdict }
+    if [.tcpOptions, .extensionHeaders, .options].contains(error.code) {
+      return doubt(.options, nil, now)
+    }
+    guard let packet = NetworkPacket.headers(of: frame, after: header), packet.source.canBeOwned,
+      !packet.destination.isMulticast
+    else { return verdict }
+    guard table.index(of: packet.destination) != nil else {
+      return doubt(.unknownAddress, FlowDescription(packet), now)
+    }
+    return packet.hasOptions ? doubt(.options, FlowDescription(packet), now) : verdict
   }
 
   /// For an answer that routers may divide.
@@ -198,22 +210,30 @@ public struct Sentry {
       return doubt(.unprovenAddress, FlowDescription(packet), now)
     }
     guard packet.totalLength <= mtu else { return .wake(.oversized, FlowDescription(packet)) }
-    // Whether the guest answers is known only if it has, and whether it has a way back to a stranger
-    // only if it has used it.
-    let hasWay =
-      local.address.isNear(packet.source)
-      ? !packet.source.mayNameNetwork : table.gateway(for: packet.source) == header.source
-    guard local.answersEcho, hasWay, message.code == 0 else {
-      return doubt(.icmp, FlowDescription(packet), now)
-    }
+    // Whether the guest answers is known only if it has, and which way only if it has used it.
+    guard local.answersEcho, message.code == 0,
+      let station = echoStation(packet, local.address, header)
+    else { return doubt(.icmp, FlowDescription(packet), now) }
     var route = route(answering: packet)
     route.trafficClass = packet.trafficClass
     if case .v4 = packet.source, !table.habits.contains(.keepsEchoesWhole) {
       route.identification = nextIdentification()
     }
     replies.appendEchoReply(
-      to: message, in: frame, link: link(answering: header), route: route)
+      to: message, in: frame, link: link(answering: header, to: station), route: route)
     return .answer(1)
+  }
+
+  /// The station that the guest sends its answer to: the one that it last answered this peer by, or for
+  /// a stranger, the one that it sends strangers' packets to; nil if that is not known.
+  private func echoStation(
+    _ packet: IPPacket, _ local: IPAddress, _ header: EthernetHeader
+  ) -> MACAddress? {
+    if table.way(to: packet.source) != nil {
+      return table.way(to: packet.source, heardFrom: header.source)
+    }
+    let isFar = !local.staysOnLink && !local.isNear(packet.source)
+    return isFar && table.gateway(for: packet.source) == header.source ? header.source : nil
   }
 
   /// Addresses for the answer to a packet.

@@ -34,7 +34,10 @@ public struct DesignedSilence: Sendable {
     },
     DesignedSilence(
       name: "loop",
-      reason: "A frame that says to come from the guest itself; an answer would confuse switches."
+      reason: """
+        A frame that says to come from the guest itself; an answer would confuse switches. The awake guest \
+        is not sent the TCP segments among these: it takes them.
+        """
     ) { frame, verdict in verdict == .ignore(.loop) },
   ]
 

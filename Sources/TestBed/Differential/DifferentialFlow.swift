@@ -108,11 +108,13 @@ struct DifferentialStation: Sendable, Hashable {
   let mac: Bytes
   let ipv4: Bytes
   let ipv6: Bytes
+  let linkLocal: Bytes
 
   init(_ index: Int, network: Int) {
     mac = [0x02, 0xd1, 0xff, 0, 0, UInt8(index)]
     ipv4 = [10, 77, UInt8(network), UInt8(150 + index)]
     ipv6 = addressBytes("fd77:\(String(network, radix: 16))::d1ff:\(String(index + 1, radix: 16))")
+    linkLocal = addressBytes("fe80::d1ff:\(String(index + 1, radix: 16))")
   }
 }
 

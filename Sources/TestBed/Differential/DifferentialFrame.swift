@@ -41,6 +41,8 @@ struct DifferentialGenerator {
   static let refusedUDPPorts = [9, 53]
   /// The sentry remembers eight refusals: of two stations by two protocols of two families.
   static let refusedStations = 2
+  /// The sentry remembers the ways to sixty peers: to those that ping, by both families and link-locally.
+  static let pingingStations = 16
 
   var random = SeededGenerator(seed: 0)
 
@@ -82,11 +84,6 @@ struct DifferentialGenerator {
   /// One that the guest has refused, in half of all cases.
   mutating func perhapsRefusedStation(_ number: Int) -> DifferentialStation {
     chance(50) ? stations[number % Self.refusedStations] : station(number)
-  }
-
-  /// A station's link-local address.
-  func linkLocal(_ number: Int) -> Bytes {
-    addressBytes("fe80::d1ff:\(String(number % stations.count + 1, radix: 16))")
   }
 
   /// An address of the stations' network that none has and whose owner the guest must ask for.

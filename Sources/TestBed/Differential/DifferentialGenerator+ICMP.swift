@@ -2,7 +2,7 @@
 extension DifferentialGenerator {
   mutating func echoFrame(_ number: Int) -> DifferentialFrame? {
     let isIPv6 = chance(50)
-    let station = station(number)
+    let station = chance(90) ? stations[number % Self.pingingStations] : station(number)
     let header = isIPv6 ? 48 : 28
     let size = pick([0, 1, 8, 56, 57, 200, 512, 1_000, 1_500 - header - 1, 1_500 - header])
     var code = 0
@@ -14,7 +14,7 @@ extension DifferentialGenerator {
     var source = isIPv6 ? station.ipv6 : station.ipv4
     var destination = isIPv6 ? guest.ipv6 : guest.ipv4
     if isIPv6, chance(20) {
-      (source, destination) = (linkLocal(number), guest.linkLocal)
+      (source, destination) = (station.linkLocal, guest.linkLocal)
       text += ", link-local"
     } else if chance(5) {
       source = strangeAddress(number, isIPv6: isIPv6)

@@ -272,7 +272,7 @@ extension DifferentialGenerator {
     }
     let source =
       chance(85)
-      ? linkLocal(number)
+      ? station.linkLocal
       : pick([station.ipv6, any, guest.linkLocal])
     var packet = PacketForm(
       to: DifferentialGuest.groupMAC(destination), from: station.mac, source: source,

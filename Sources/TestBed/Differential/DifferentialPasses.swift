@@ -102,8 +102,8 @@ extension DifferentialWire {
     }
   }
 
-  /// Has the guest refuse each of these, so that the sentry learns that nobody listens.
-  func beRefused(_ frames: [Bytes]) throws {
+  /// Has the guest answer each of these, so that the sentry learns what it says.
+  func beAnswered(_ frames: [Bytes]) throws {
     for start in stride(from: 0, to: frames.count, by: Self.handful) {
       let some = frames[start..<min(start + Self.handful, frames.count)]
       let keys = Set(some.map { AnswerKey(ofQuestion: $0) })
@@ -134,7 +134,9 @@ extension DifferentialWire {
       guard received.map(\.withoutChance) != expected.map(\.withoutChance) else {
         continue
       }
-      let place = zip(received, expected).enumerated().first { $0.element.0 != $0.element.1 }
+      let place = zip(received, expected).enumerated().first {
+        $0.element.0.withoutChance != $0.element.1.withoutChance
+      }
       complaints.append(
         (
           some[some.startIndex].frame.number,
@@ -178,17 +180,18 @@ extension DifferentialWire {
         next += 1
         if frames[start].isSlow { break }
       }
-      count += 1
-      sort(try awaitMarker(marker(count)))
-      // Segments with payload wait a moment to be merged with their successors (GRO): a second marker
-      // comes after them.
-      count += 1
-      sort(try awaitMarker(marker(count)))
+      // Segments with payload wait to be merged with their successors (GRO) until the guest has taken all that
+      // there is, a marker among it; they come out behind that.
+      for _ in 1...3 {
+        count += 1
+        sort(try awaitMarker(marker(count)))
+      }
       if frames[start].isSlow {
         let missing = expected[start] - answers[start].count
+        let key = frames[start].key
         sort(
           try receive(within: expected[start] > 0 ? .seconds(3) : .milliseconds(400)) {
-            missing > 0 && $0.count >= missing
+            missing > 0 && $0.count { AnswerKey(ofAnswer: $0) == key } >= missing
           })
       }
     }

@@ -11,15 +11,22 @@ final class DifferentialWire: Sendable {
   private let guest: Bytes
   /// Who has which address, as the frames that were sent say: the guest may have to ask before it can
   /// answer.
-  private let owners = Mutex<[Bytes: Bytes]>([:])
+  private let owners: Mutex<[Bytes: Bytes]>
+  /// Those of the stations never change.
+  private let stations: Set<Bytes>
   /// What ends each connection that the guest has closed and nobody has answered.
   private let looseEnds = Mutex<[AnswerKey: Bytes]>([:])
 
   /// A frame is 1514 bytes and a tag or two.
   private static let longestFrame = 2_048
 
-  init(on client: LabClient, guest: Bytes) async throws {
+  init(on client: LabClient, guest: Bytes, stations: [DifferentialStation]) async throws {
     self.guest = guest
+    let owned = stations.flatMap { station in
+      [station.ipv4, station.ipv6, station.linkLocal].map { ($0, station.mac) }
+    }
+    owners = Mutex(Dictionary(uniqueKeysWithValues: owned))
+    self.stations = Set(owned.map(\.0))
     sender = try await FrameSender(on: client)
     watch = try await client.namespace.perform {
       try PacketSocket.open(
@@ -99,7 +106,7 @@ final class DifferentialWire: Sendable {
       case 0x0806: frame.piece(offset + 14, 4)
       default: nil
       }
-    guard let address, let mac = frame.piece(6, 6) else { return }
+    guard let address, !stations.contains(address), let mac = frame.piece(6, 6) else { return }
     owners.withLock { $0[address] = mac }
   }
 

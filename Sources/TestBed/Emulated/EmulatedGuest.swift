@@ -115,6 +115,7 @@ final class EmulatedGuest: Sendable {
       frame.withUnsafeBytes { _ = learner.observe($0, direction: .fromGuest, at: now) }
     }
     let client = EmulatedFrames.clientAddress
+    let station = MACAddress(text(EmulatedFrames.clientMAC)).map { table.mark(of: $0) } ?? 0
     for flow in 0..<flows {
       var cursor = Cursor(
         key: FlowKey(
@@ -127,7 +128,7 @@ final class EmulatedGuest: Sendable {
       cursor.peerAcknowledgement = EmulatedFrames.guestSequence
       cursor.peerEnd = EmulatedFrames.clientSequence
       cursor.guestWindow = 502
-      cursor.peerWindow = 502
+      cursor.station = station
       cursor.lastSeen = UInt32(truncatingIfNeeded: now / 1_000_000_000)
       table.update(cursor)
     }

@@ -63,9 +63,15 @@ struct WirePacket {
       var next = bytes[start + 6]
       var header = start + 40
       while [0, 43, 51, 60, 135, 139, 140].contains(next) {
-        guard header + 2 <= end else { return nil }
+        // Who does not know these does not look at their lengths.
+        let isOther = next == 51 || next > 60
+        guard header + 2 <= end else {
+          if isOther { break }
+          return nil
+        }
         let length = Int(bytes[header + 1])
         let size = next == 51 ? (length + 2) * 4 : (length + 1) * 8
+        if isOther, header + size > end { break }
         next = bytes[header]
         header += size
       }
