@@ -4,7 +4,7 @@ import Testing
 
 /// Services of the guest for connections that end by halves.
 private enum HalfService {
-  /// Sends what is appended to /run/say, whatever its client does.
+  /// Sends the line that is written to /run/say, whatever its client does, and closes.
   static let say: UInt16 = 7778
   /// Sends its FIN at once, and writes what it hears to /run/heard.
   static let hear: UInt16 = 7779
@@ -28,24 +28,25 @@ private enum HalfService {
 
   /// Idempotent.
   static func start(on scene: Scene) async throws {
-    if try await scene.client.canConnect(to: scene.guest.addresses.ipv4, port: closeFirst) {
-      return
-    }
+    let isRunning = try await scene.client.canConnect(
+      to: scene.guest.addresses.ipv4, port: closeFirst)
+    if isRunning { return }
     let listen = "fork,reuseaddr,ipv6-v6only=0"
-    let commands = [
-      say: "socat -t 600 TCP6-LISTEN:\(say),\(listen) EXEC:'tail -f -n0 /run/say'",
-      hear: "perl /run/hearer.pl",
-      closeFirst: "socat TCP6-LISTEN:\(closeFirst),\(listen) EXEC:'head -c 1'",
-    ].map { port, words in "systemd-run --quiet --unit=half-\(port) \(words)" }
     try await scene.guest.run(
-      (["cat > /run/hearer.pl << 'end'\n\(hearer)\nend\ntouch /run/say /run/heard"] + commands)
-        .joined(separator: "\n"),
-      from: scene.client)
-    for port in [say, hear, closeFirst] {
-      try await eventually("port \(port) of the guest", within: PresenceTests.patience) {
-        try await scene.client.canConnect(to: scene.guest.addresses.ipv4, port: port) ? () : nil
-      }
-    }
+      """
+      cat > /run/hearer.pl << 'end'
+      \(hearer)
+      end
+      cat > /run/halves.sh << 'end'
+      socat -t 600 TCP6-LISTEN:\(say),\(listen) EXEC:'head -n 1 /run/say' &
+      perl /run/hearer.pl &
+      exec socat TCP6-LISTEN:\(closeFirst),\(listen) EXEC:'head -c 1'
+      end
+      mkfifo /run/say
+      touch /run/heard
+      systemd-run --quiet sh /run/halves.sh
+      until [ $(ss -Htln '( sport >= :\(say) and sport <= :\(closeFirst) )' | wc -l) = 3 ]; do sleep 0.1; done
+      """, from: scene.client)
   }
 }
 
@@ -62,11 +63,10 @@ extension PresenceTests {
       // The guest is the first to say something, and says it with timestamps newer than the sentry's.
       try await onlooker.wakes {
         try await scene.guest.run(
-          "ss -Htan state close-wait '( sport = :\(HalfService.say) )' | grep -q . && echo late >> /run/say",
+          "ss -Htan state close-wait '( sport = :\(HalfService.say) )' | grep -q . && echo late > /run/say",
           from: scene.client)
         try await half.expect(Array("late\n".utf8), within: Self.patience)
       }
-      try await scene.guest.run("pkill -x tail", from: scene.client)
       try await half.waitForEnd(within: Self.patience)
       try await noConnectionLeft(onlooker, port: HalfService.say)
     }
