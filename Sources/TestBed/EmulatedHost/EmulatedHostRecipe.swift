@@ -12,7 +12,7 @@ enum EmulatedHostRecipe {
   /// What dormoused and QEMU need; libsqlite3 and libstdc++ are what our programs are linked with, beside
   /// Swift's own libraries.
   private static let packages = [
-    "dbus", "e2fsprogs", "iproute2", "kmod", "libsqlite3-0", "libstdc++6",
+    "dbus", "dmsetup", "e2fsprogs", "iproute2", "kmod", "libsqlite3-0", "libstdc++6",
     "linux-image-cloud-amd64", "openssh-server", "procps", "qemu-system-x86", "qemu-utils",
     "systemd", "systemd-sysv", "udev", "util-linux-extra",
   ]
