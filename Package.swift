@@ -79,13 +79,13 @@ let package = Package(
 
     // Putting it together.
     library("API", []),
+    library("Templates", ["API", "QEMU", "LinuxSystem"]),
     library("Inventory", ["API", grdb]),
     library(
       "Daemon",
       [
         "API", "Inventory", "Failpoints", "Frames", "QEMU", "QMP", "Seamless", "SuspendToSwap",
-        "LinuxSystem",
-        "LinuxMemory", "LinuxNetwork", "LinuxProcess", log, lifecycle,
+        "Templates", "LinuxSystem", "LinuxMemory", "LinuxNetwork", "LinuxProcess", log, lifecycle,
       ]),
     library("Web", ["API", "LinuxSystem", hummingbird, log, lifecycle]),
     library("Client", ["API", nioCore, nioPosix, nioHTTP1]),
@@ -114,8 +114,8 @@ let package = Package(
     tests(
       "DaemonTests",
       [
-        "Daemon", "Inventory", "API", "Client", "QEMU", "Web", "Commands", "dormouse", grdb, log,
-        lifecycle,
+        "Daemon", "Inventory", "Templates", "API", "Client", "QEMU", "Web", "Commands", "dormouse",
+        grdb, log, lifecycle,
       ]),
     tests(
       "IntegrationTests",
@@ -129,8 +129,8 @@ let package = Package(
     library(
       "FuzzTargets",
       [
-        "API", "Commands", "Frames", "LinuxMemory", "LinuxProcess", "LinuxSystem", "QEMU", "QMP",
-        "Seamless",
+        "API", "Commands", "Frames", "LinuxMemory", "LinuxNetwork", "LinuxProcess", "LinuxSystem",
+        "QEMU", "QMP", "Seamless", "SuspendToSwap", "Templates",
       ], path: "Tests/Fuzzing/Targets"),
     tests("FuzzTests", ["FuzzTargets", "LinuxSystem"]),
   ]

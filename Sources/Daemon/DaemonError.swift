@@ -18,12 +18,6 @@ public struct DaemonError: Error, CustomStringConvertible, Sendable {
     public static let wakeFailed = Code(rawValue: "wakeFailed")
     /// The state of a VM could not be written.
     public static let saveFailed = Code(rawValue: "saveFailed")
-    /// There is no room for a template.
-    public static let noRoom = Code(rawValue: "noRoom")
-    /// What should be a template is none, or not whole.
-    public static let templateDamaged = Code(rawValue: "templateDamaged")
-    /// The template is of another release, QEMU or host.
-    public static let templateUnfit = Code(rawValue: "templateUnfit")
   }
 
   public let code: Code

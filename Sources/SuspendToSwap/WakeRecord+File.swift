@@ -55,7 +55,8 @@ extension WakeRecord {
       let start = UInt(Self.number(bytes, offset, 8))
       let length = UInt(Self.number(bytes, offset + 8, 4)) * Self.page
       let (end, overflow) = start.addingReportingOverflow(length)
-      guard length > 0, !overflow, start % Self.page == 0, bytes[offset + 12] < Self.periods.count
+      guard length > 0, !overflow, start % Self.page == 0, bytes[offset + 12] < Self.periods.count,
+        bytes[offset + 13] <= Self.maximumMisses
       else {
         throw SuspendError(.badRecord, "the record of what a wake uses makes no sense")
       }

@@ -3,6 +3,7 @@ import Daemon
 import Failpoints
 import Glibc
 import LinuxSystem
+import Templates
 import Testing
 
 @Suite("The daemon's own directory and names")

@@ -1,7 +1,7 @@
 import API
-import Daemon
 import Foundation
 import QEMU
+import Templates
 import Testing
 
 /// What a template's directory may hold, good and bad. Real states are in the integration tests.
@@ -56,7 +56,7 @@ struct TemplateFormatTests {
 
       try FileManager.default.moveItem(
         atPath: path + "/template.json", toPath: path + "/template.json.unfinished")
-      #expect(throws: DaemonError.self) { try Template.open(path) }
+      #expect(throws: TemplateError.self) { try Template.open(path) }
       TemplateDraft.discard(path)
       #expect(!FileManager.default.fileExists(atPath: path))
     }
@@ -72,7 +72,7 @@ struct TemplateFormatTests {
       #expect(throws: APIError.self) {
         try TemplateDraft.make(at: directory + "/no/parent", needing: 0)
       }
-      let full = #expect(throws: DaemonError.self) {
+      let full = #expect(throws: TemplateError.self) {
         try TemplateDraft.make(at: directory + "/full", needing: 1 << 60)
       }
       #expect(full?.code == .noRoom)
@@ -85,28 +85,45 @@ struct TemplateFormatTests {
     "What is cut, mangled or of another kind is called damaged",
     arguments: ["", "{", "[]", "{}", #"{"format":"1"}"#, #"{"format":1}"#, "\u{0}\u{1}"])
   func damagedManifests(text: String) {
-    let error = #expect(throws: DaemonError.self) {
+    let error = #expect(throws: TemplateError.self) {
       try TemplateManifest.decode(Array(text.utf8), at: "/t")
     }
-    #expect(error?.code == .templateDamaged)
+    #expect(error?.code == .damaged)
+  }
+
+  @Test(
+    "A machine that nobody could have saved is damaged",
+    arguments: [
+      (#""cpus" : 2"#, #""cpus" : -1"#), (#""memoryBytes" : "#, #""memoryBytes" : 1"#),
+      (#""machineType" : ""#, #""machineType" : "pc,"#),
+      ("org.qemu.guest_agent.0", "org.example.0"),
+    ])
+  func impossibleMachines(part: String, forged: String) throws {
+    let text = String(decoding: try manifest().encoded(), as: UTF8.self)
+    let changed = text.replacing(part, with: forged)
+    #expect(changed != text)
+    let error = #expect(throws: TemplateError.self) {
+      try TemplateManifest.decode(Array(changed.utf8), at: "/t")
+    }
+    #expect(error?.code == .damaged)
   }
 
   @Test("Every cut of a manifest is damaged, and a huge one is not read")
   func cuts() async throws {
     let bytes = try manifest().encoded()
     for length in stride(from: 0, to: bytes.count - 2, by: 7) {
-      let error = #expect(throws: DaemonError.self) {
+      let error = #expect(throws: TemplateError.self) {
         try TemplateManifest.decode(Array(bytes.prefix(length)), at: "/t")
       }
-      #expect(error?.code == .templateDamaged)
+      #expect(error?.code == .damaged)
     }
     try await withTemporaryDirectory { directory in
       let path = directory + "/web"
       try write(manifest(), to: path)
       try Data(count: TemplateManifest.maximumBytes + 1)
         .write(to: URL(filePath: path + "/template.json"))
-      let error = #expect(throws: DaemonError.self) { try Template.open(path) }
-      #expect(error?.code == .templateDamaged)
+      let error = #expect(throws: TemplateError.self) { try Template.open(path) }
+      #expect(error?.code == .damaged)
     }
   }
 
@@ -115,12 +132,12 @@ struct TemplateFormatTests {
     try await withTemporaryDirectory { directory in
       let path = directory + "/web"
       try write(manifest(stateBytes: 9), to: path)
-      let short = #expect(throws: DaemonError.self) { try Template.open(path) }
-      #expect(short?.code == .templateDamaged)
+      let short = #expect(throws: TemplateError.self) { try Template.open(path) }
+      #expect(short?.code == .damaged)
       try FileManager.default.removeItem(atPath: path + "/state")
       #expect(mkfifo(path + "/state", 0o600) == 0)
-      let fifo = #expect(throws: DaemonError.self) { try Template.open(path) }
-      #expect(fifo?.code == .templateDamaged)
+      let fifo = #expect(throws: TemplateError.self) { try Template.open(path) }
+      #expect(fifo?.code == .damaged)
     }
   }
 
@@ -131,20 +148,20 @@ struct TemplateFormatTests {
     let later = QEMUCapabilities(
       binary: "/qemu", version: QEMUVersion(major: 10, minor: 1, micro: 0),
       machineType: "pc-q35-10.1", accelerator: .tcg, acceleratorReason: "")
-    let version = #expect(throws: DaemonError.self) { try manifest.requireFit(later, at: "/t") }
-    #expect(version?.code == .templateUnfit)
+    let version = #expect(throws: TemplateError.self) { try manifest.requireFit(later, at: "/t") }
+    #expect(version?.code == .unfit)
     #expect(version?.message.contains("10.1.0") == true)
     let virtual = try self.manifest(accelerator: .kvm)
-    let noKVM = #expect(throws: DaemonError.self) {
+    let noKVM = #expect(throws: TemplateError.self) {
       try virtual.requireFit(Self.emulation, at: "/t")
     }
-    #expect(noKVM?.code == .templateUnfit)
+    #expect(noKVM?.code == .unfit)
     let text = String(decoding: try manifest.encoded(), as: UTF8.self)
       .replacing(#""format" : 1"#, with: #""format" : 2"#)
-    let format = #expect(throws: DaemonError.self) {
+    let format = #expect(throws: TemplateError.self) {
       try TemplateManifest.decode(Array(text.utf8), at: "/t")
     }
-    #expect(format?.code == .templateUnfit)
+    #expect(format?.code == .unfit)
   }
 
   @Test("The template decides the hardware, and a request that wants another is refused")

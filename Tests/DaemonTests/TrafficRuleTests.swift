@@ -100,7 +100,11 @@ struct TrafficRuleTests {
     #expect(try RuleChange.add(c, at: 1).applied(to: [a, b]) == [c, a, b])
     #expect(try RuleChange.remove(2).applied(to: [a, b]) == [a])
     #expect(try RuleChange.set([]).applied(to: [a, b]) == [])
-    for change in [RuleChange.remove(0), .remove(3), .add(c, at: 0), .add(c, at: 4)] {
+    for change in [
+      RuleChange.remove(0), .remove(3), .remove(.min), .remove(.max), .add(c, at: 0),
+      .add(c, at: 4),
+      .add(c, at: .min), .add(c, at: .max),
+    ] {
       #expect(throws: APIError.self) { try change.applied(to: [a, b]) }
     }
     let full = [TrafficRule](repeating: a, count: TrafficRule.limit)
@@ -147,23 +151,5 @@ struct TrafficRuleTests {
     let json = try Output.render(list, as: .json)
     #expect(try APICoding.decoder().decode(RuleList.self, from: Data(json.utf8)) == list)
     #expect(json.contains(#""tcp ignore""#))
-  }
-
-  @Test("A guest's sockets are read, and nonsense is not")
-  func sockets() throws {
-    let heading = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n"
-    let listing =
-      heading
-      + "   0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n"
-      + "   1: 0B4D0A0A:A3F2 644D0A0A:0050 01 00000000:00000000 02:000A 00000000     0\n"
-      + "1000: 00000000000000000000000001000000:1F90 0000:0000 0A\n"
-    #expect(try GuestPorts.parse(Array(listing.utf8)) == [22, 0xa3f2, 8080])
-    #expect(try GuestPorts.parse(Array(heading.utf8)) == [])
-    for wrong in [
-      "", "nothing\n", listing + "   3: 00000000:", heading + "junk\n",
-      heading + "  0: 00000000:10000 00000000:0000 0A\n", heading + "  0: 22 00000000:0000 0A\n",
-    ] {
-      #expect(throws: GuestPorts.Unusable.self) { try GuestPorts.parse(Array(wrong.utf8)) }
-    }
   }
 }

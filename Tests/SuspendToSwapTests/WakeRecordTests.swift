@@ -98,5 +98,8 @@ struct WakeRecordTests {
     #expect(refused(WakeRecord(parts: [part, part]).encoded(for: process)))
     let late = WakeRecord.Part(addresses: pages(5..<6), period: 200, misses: 0)
     #expect(refused(WakeRecord(parts: [late]).encoded(for: process)))
+    // More misses than are kept, which one more wake would count further.
+    let missed = WakeRecord.Part(addresses: pages(5..<6), period: 0, misses: .max)
+    #expect(refused(WakeRecord(parts: [missed]).encoded(for: process)))
   }
 }

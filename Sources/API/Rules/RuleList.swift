@@ -38,7 +38,7 @@ public enum RuleChange: Sendable, Hashable {
       }
       result.insert(rule, at: place - 1)
     case .remove(let number):
-      guard rules.indices.contains(number - 1) else {
+      guard number >= 1, number <= rules.count else {
         throw APIError(.notFound, "there is no rule \(number); there are \(rules.count)")
       }
       result.remove(at: number - 1)

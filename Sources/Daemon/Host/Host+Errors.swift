@@ -3,6 +3,7 @@ import Inventory
 import LinuxSystem
 import QEMU
 import SuspendToSwap
+import Templates
 
 extension Host {
   /// What a caller is told of a failure: what was wrong, what is still intact, what to do.
@@ -10,6 +11,12 @@ extension Host {
     switch error {
     case let error as APIError: error
     case let error as DaemonError: apiError(error)
+    case let error as TemplateError where error.code == .noRoom:
+      APIError(
+        .refused, error.message, intact: "the virtual machine is awake",
+        advice: "make room, or save it elsewhere")
+    case let error as TemplateError:
+      APIError(.refused, error.message, intact: "no disk was touched")
     case let error as SuspendError:
       APIError(
         error.code == .interrupted ? .conflict : .refused, error.message,
@@ -48,12 +55,6 @@ extension Host {
     case .startFailed: APIError(.refused, error.message, intact: "its disk was not touched")
     case .wakeFailed: APIError(.unavailable, error.message)
     case .saveFailed: APIError(.unavailable, error.message)
-    case .noRoom:
-      APIError(
-        .refused, error.message, intact: "the virtual machine is awake",
-        advice: "make room, or save it elsewhere")
-    case .templateDamaged, .templateUnfit:
-      APIError(.refused, error.message, intact: "no disk was touched")
     default: APIError(.internal, error.message)
     }
   }

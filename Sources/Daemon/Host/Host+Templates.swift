@@ -1,6 +1,7 @@
 import API
 import LinuxSystem
 import QEMU
+import Templates
 
 extension Host {
   /// The request for a machine with all that its template decides, and its hardware, which is frozen then;
@@ -18,4 +19,22 @@ extension Host {
       throw Self.apiError(error)
     }
   }
+}
+
+extension Template {
+  /// The frozen hardware of a machine from this template.
+  fileprivate func description(
+    for request: CreateRequest, in directory: MachineDirectory
+  ) throws(QEMUError) -> MachineDescription {
+    try manifest.machine.with(
+      name: request.name,
+      disks: request.image.map { [DiskDescription(path: $0, format: request.diskFormat)] } ?? [],
+      kernel: request.kernel.map { _ in directory.kernel },
+      initrd: request.initrd.map { _ in directory.initrd })
+  }
+}
+
+extension CreateRequest {
+  /// How QEMU is to read the image.
+  var diskFormat: DiskFormat { imageFormat == .qcow2 ? .qcow2 : .raw }
 }

@@ -1,4 +1,5 @@
 import API
+import LinuxNetwork
 import QEMU
 import Seamless
 
@@ -33,6 +34,7 @@ extension Machine {
     }
   }
 
+  /// The guest is a stranger: if it lies, it is refused connections in its own name.
   private func usedPorts(_ trust: UsedPorts.Trust) async throws -> UsedPorts {
     let deadline = ContinuousClock.now + Self.portTime
     let agent = try await guestAgent(within: Self.portAnswerTime)
@@ -44,14 +46,14 @@ extension Machine {
         let path = "/proc/net/" + kind + family
         do {
           let listing = try await agent.readFile(
-            path, limit: GuestPorts.maximumBytes, deadline: deadline - .now)
-          used.formUnion(try GuestPorts.parse(listing))
+            path, limit: SocketListing.maximumBytes, deadline: deadline - .now)
+          used.formUnion(try SocketListing.ports(in: listing))
         } catch let error as QMPError where family == "6" && error.isMissingFile {
           // A guest without IPv6.
           continue
         }
       }
-      guard used.count <= UsedPorts.limit else { throw GuestPorts.Unusable("too many ports") }
+      guard used.count <= UsedPorts.limit else { throw SocketListing.Unusable("too many ports") }
       ports.append(used)
     }
     return UsedPorts(trust: trust, tcp: ports[0].sorted(), udp: ports[1].sorted())

@@ -5,6 +5,7 @@ import LinuxSystem
 import QEMU
 import Seamless
 import SuspendToSwap
+import Templates
 
 /// Saving a machine as a template.
 extension Machine {

@@ -8,6 +8,7 @@ import QEMU
 import Seamless
 import ServiceLifecycle
 import SuspendToSwap
+import Templates
 
 extension Machine {
   /// How long the guest gets to take the frames that were on their way when the detour went up.
@@ -165,6 +166,7 @@ extension Machine {
   func describe(_ error: any Error) -> (code: String, message: String) {
     switch error {
     case let error as DaemonError: (error.code.rawValue, error.message)
+    case let error as TemplateError: (error.code.rawValue, error.message)
     case let error as SuspendError: (error.code.rawValue, error.message)
     case let error as SentryError: (error.code.rawValue, error.message)
     case let error as LinuxError: (error.code.rawValue, error.message)

@@ -8,6 +8,7 @@ import LinuxProcess
 import LinuxSystem
 import QEMU
 import Seamless
+import Templates
 
 extension Machine {
   /// Writes the VM's record, with copies of its kernel and initrd: what it boots from does not change
@@ -87,9 +88,9 @@ extension Machine {
     let sentryMonitor = try UnixListener.bind(path: directory.sentryMonitorSocket, mode: 0o600)
     let agent = try UnixListener.bind(path: directory.agentSocket, mode: 0o600)
     let tap = try openTap()
-    let disk = try request.image.map { try HeldFile($0, O_RDWR) }
-    let kernel = try request.kernel.map { _ in try HeldFile(directory.kernel, O_RDONLY) }
-    let initrd = try request.initrd.map { _ in try HeldFile(directory.initrd, O_RDONLY) }
+    let disk = try request.image.map { try Self.hold($0, O_RDWR) }
+    let kernel = try request.kernel.map { _ in try Self.hold(directory.kernel, O_RDONLY) }
+    let initrd = try request.initrd.map { _ in try Self.hold(directory.initrd, O_RDONLY) }
 
     let groupPath = context.configuration.controlGroup + "/" + record.uid
     try await endStrays()
@@ -145,13 +146,21 @@ extension Machine {
       try? group?.remove()
       directory.removeSockets()
       await saveHistory()
-      if let error = error as? DaemonError, error.code == .templateDamaged { throw error }
+      if let error = error as? TemplateError, error.code == .damaged { throw error }
       let complaint = launched.complaints.recent()
       throw DaemonError(
         .startFailed,
         "QEMU of \(name) did not start as it should: \(error)"
           + (complaint.map { " (\($0))" } ?? ""))
     }
+  }
+
+  private static func hold(_ path: String, _ flags: CInt) throws(DaemonError) -> HeldFile {
+    let number = open(path, flags | O_CLOEXEC)
+    guard number >= 0 else {
+      throw DaemonError(.startFailed, "cannot open \(path): \(String(cString: strerror(errno)))")
+    }
+    return HeldFile(owning: OwnedFileDescriptor(owning: number))
   }
 
   /// How long a state gets to be read.
@@ -162,8 +171,8 @@ extension Machine {
     guard let path = memo.template else { return nil }
     let template = try await onBlockingThread("template") { try Template.open(path) }
     guard template.manifest.machine.uuid == description.uuid else {
-      throw DaemonError(
-        .templateUnfit, "\(path) is another template than the one that \(name) was made from")
+      throw TemplateError(
+        .unfit, "\(path) is another template than the one that \(name) was made from")
     }
     try template.manifest.requireFit(
       try await QEMUCapabilities.probe(binary: context.configuration.qemuBinary), at: path)
@@ -176,8 +185,8 @@ extension Machine {
     do {
       try await monitor.loadState(from: state, deadline: Self.loadingTime)
     } catch {
-      throw DaemonError(
-        .templateDamaged, "\(name) cannot continue from the template \(template.path): \(error)")
+      throw TemplateError(
+        .damaged, "\(name) cannot continue from the template \(template.path): \(error)")
     }
   }
 

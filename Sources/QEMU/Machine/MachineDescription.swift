@@ -56,6 +56,21 @@ public struct MachineDescription: Codable, Sendable, Hashable {
       guestChannels: [guestAgentChannel] + request.guestChannels)
   }
 
+  /// Checks what was read from a file: whoever has written it, it is a machine that ``freeze(_:capabilities:)``
+  /// could have made.
+  ///
+  /// - Throws: ``QEMUError/Code/invalidMachine`` with the field that is wrong.
+  public func validate() throws(QEMUError) {
+    guard guestChannels.first == Self.guestAgentChannel, Self.isWord(machineType, upTo: 64) else {
+      throw QEMUError(
+        .invalidMachine, "there is no channel for a guest agent, or no name of a machine type")
+    }
+    try Self.validate(
+      MachineRequest(
+        name: name, memoryBytes: memoryBytes, cpus: cpus, cpuModel: cpuModel, kernel: kernel,
+        disks: disks, interfaces: interfaces, guestChannels: [String](guestChannels.dropFirst())))
+  }
+
   private static func validate(_ request: MachineRequest) throws(QEMUError) {
     func check(_ holds: Bool, _ message: @autoclosure () -> String) throws(QEMUError) {
       if !holds { throw QEMUError(.invalidMachine, message()) }

@@ -10,15 +10,15 @@ package struct TemplateDraft: Sendable {
   /// Left free beyond what the state is expected to take.
   package static let margin: UInt64 = 32 << 20
 
-  let path: String
+  package let path: String
   /// Open for writing only.
-  let state: HeldFile
+  package let state: HeldFile
 
   /// Makes the directory and the file for the state.
   ///
   /// - Parameter bytes: what the state will take.
   /// - Throws: `APIError` `.invalid` when the directory cannot be made or exists already,
-  ///   ``DaemonError/Code/noRoom``.
+  ///   ``TemplateError/Code/noRoom``.
   package static func make(at path: String, needing bytes: UInt64) throws -> TemplateDraft {
     guard mkdir(path, 0o700) == 0 else {
       let reason = errno == EEXIST ? "it exists already" : String(cString: strerror(errno))
@@ -31,7 +31,7 @@ package struct TemplateDraft: Sendable {
       try checked("look at the file system of \(path)", statvfs(path, &room))
       let free = UInt64(room.f_bavail) * UInt64(room.f_frsize)
       guard free >= bytes + margin else {
-        throw DaemonError(
+        throw TemplateError(
           .noRoom,
           "the template needs \((bytes + margin) >> 20) MiB, at \(path) are \(free >> 20) MiB free")
       }
@@ -68,7 +68,7 @@ package struct TemplateDraft: Sendable {
         "make \(name)", open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)))
     let bytes = try manifest.encoded()
     guard try checked("write \(name)", write(file.rawValue, bytes, bytes.count)) == bytes.count
-    else { throw DaemonError(.noRoom, "there is no room for \(name)") }
+    else { throw TemplateError(.noRoom, "there is no room for \(name)") }
     try checked("write \(name) to the disk", fsync(file.rawValue))
     try Self.flush(path, O_RDONLY | O_DIRECTORY)
   }
@@ -79,8 +79,8 @@ package struct TemplateDraft: Sendable {
     if rename("\(path)/\(Template.unfinishedManifestName)", name) != 0 {
       let failure = errno
       guard access(name, F_OK) == 0 else {
-        throw DaemonError(
-          .saveFailed, "\(name) cannot be made: \(String(cString: strerror(failure)))")
+        throw TemplateError(
+          .unfinished, "\(name) cannot be made: \(String(cString: strerror(failure)))")
       }
     }
     try flush(path, O_RDONLY | O_DIRECTORY)

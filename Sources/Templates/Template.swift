@@ -21,13 +21,13 @@ package struct Template: Sendable {
   package let path: String
   package let manifest: TemplateManifest
   /// Open for reading only.
-  let state: HeldFile
+  package let state: HeldFile
 
   /// Opens a template and checks that it is whole, as far as lengths tell. Blocks for as long as the disk
   /// takes.
   ///
-  /// - Throws: ``DaemonError/Code/templateDamaged``, ``DaemonError/Code/templateUnfit``.
-  package static func open(_ path: String) throws(DaemonError) -> Template {
+  /// - Throws: ``TemplateError/Code/damaged``, ``TemplateError/Code/unfit``.
+  package static func open(_ path: String) throws(TemplateError) -> Template {
     let manifestPath = "\(path)/\(manifestName)"
     let bytes: [UInt8]
     do {
@@ -35,7 +35,7 @@ package struct Template: Sendable {
       bytes = try KernelFile.bytes(
         of: file.rawValue, named: manifestPath, limit: TemplateManifest.maximumBytes)
     } catch {
-      throw DaemonError(.templateDamaged, "\(path) is no template, or an unfinished one: \(error)")
+      throw TemplateError(.damaged, "\(path) is no template, or an unfinished one: \(error)")
     }
     let manifest = try TemplateManifest.decode(bytes, at: path)
     do {
@@ -44,15 +44,15 @@ package struct Template: Sendable {
       var status = stat()
       try checked("look at \(path)/\(stateName)", fstat(number, &status))
       guard status.st_size == manifest.stateBytes else {
-        throw DaemonError(
-          .templateDamaged,
+        throw TemplateError(
+          .damaged,
           "the template \(path) is damaged: its state has \(status.st_size) bytes, not "
             + "\(manifest.stateBytes)")
       }
       return Template(path: path, manifest: manifest, state: state)
     } catch {
-      throw error as? DaemonError
-        ?? DaemonError(.templateDamaged, "the template \(path) is damaged: \(error)")
+      throw error as? TemplateError
+        ?? TemplateError(.damaged, "the template \(path) is damaged: \(error)")
     }
   }
 
@@ -63,7 +63,7 @@ package struct Template: Sendable {
     var status = stat()
     guard fstat(number, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
       close(number)
-      throw DaemonError(.templateDamaged, "\(path) is not a regular file")
+      throw TemplateError(.damaged, "\(path) is not a regular file")
     }
     return number
   }
@@ -111,20 +111,4 @@ package struct Template: Sendable {
     }
     return result
   }
-
-  /// The frozen hardware of a machine from this template.
-  func description(
-    for request: CreateRequest, in directory: MachineDirectory
-  ) throws(QEMUError) -> MachineDescription {
-    try manifest.machine.with(
-      name: request.name,
-      disks: request.image.map { [DiskDescription(path: $0, format: request.diskFormat)] } ?? [],
-      kernel: request.kernel.map { _ in directory.kernel },
-      initrd: request.initrd.map { _ in directory.initrd })
-  }
-}
-
-extension CreateRequest {
-  /// How QEMU is to read the image.
-  var diskFormat: DiskFormat { imageFormat == .qcow2 ? .qcow2 : .raw }
 }

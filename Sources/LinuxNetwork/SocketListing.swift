@@ -1,19 +1,18 @@
-/// What a guest's `/proc/net/tcp`, `tcp6`, `udp` and `udp6` (proc_pid_net(5)) say. The guest is a stranger:
-/// if it lies, it is refused connections in its own name.
-package enum GuestPorts {
+/// What `/proc/net/tcp`, `tcp6`, `udp` and `udp6` (proc_pid_net(5)) say, here or in a guest.
+public enum SocketListing {
   /// The longest listing that is read, some 1,700 sockets.
-  static let maximumBytes = 256 << 10
+  public static let maximumBytes = 256 << 10
 
   /// A listing that is none.
-  package struct Unusable: Error, CustomStringConvertible {
-    package let description: String
+  public struct Unusable: Error, CustomStringConvertible {
+    public let description: String
 
-    init(_ what: String) { description = "the guest's list of sockets is unusable: \(what)" }
+    public init(_ what: String) { description = "the list of sockets is unusable: \(what)" }
   }
 
   /// The local ports of all sockets in a listing, whatever their state: whoever has one in use may get an
   /// answer that nobody else can give.
-  package static func parse(_ listing: [UInt8]) throws(Unusable) -> Set<UInt16> {
+  public static func ports(in listing: [UInt8]) throws(Unusable) -> Set<UInt16> {
     var lines = listing.split(separator: UInt8(ascii: "\n"))[...]
     guard let head = lines.popFirst(), Self.words(head).contains(where: { $0 == "local_address" })
     else { throw Unusable("it has no heading") }

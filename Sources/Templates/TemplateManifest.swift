@@ -39,25 +39,27 @@ package struct TemplateManifest: Codable, Sendable, Hashable {
     return [UInt8](try encoder.encode(self))
   }
 
-  /// - Throws: ``DaemonError/Code/templateDamaged``, ``DaemonError/Code/templateUnfit`` for one of another
+  /// - Throws: ``TemplateError/Code/damaged``, ``TemplateError/Code/unfit`` for one of another
   ///   release's format.
-  package static func decode(_ bytes: [UInt8], at path: String) throws(DaemonError)
+  package static func decode(_ bytes: [UInt8], at path: String) throws(TemplateError)
     -> TemplateManifest
   {
     struct Head: Decodable { let format: Int }
     let decoder = JSONDecoder()
     guard let head = try? decoder.decode(Head.self, from: Data(bytes)) else {
-      throw DaemonError(.templateDamaged, "\(path) is no template: its template.json says nothing")
+      throw TemplateError(.damaged, "\(path) is no template: its template.json says nothing")
     }
     guard head.format == currentFormat else {
-      throw DaemonError(
-        .templateUnfit,
+      throw TemplateError(
+        .unfit,
         "the template \(path) has the format \(head.format), this release knows \(currentFormat)")
     }
     do {
-      return try decoder.decode(TemplateManifest.self, from: Data(bytes))
+      let manifest = try decoder.decode(TemplateManifest.self, from: Data(bytes))
+      try manifest.machine.validate()
+      return manifest
     } catch {
-      throw DaemonError(.templateDamaged, "the template \(path) is damaged: \(error)")
+      throw TemplateError(.damaged, "the template \(path) is damaged: \(error)")
     }
   }
 
@@ -65,24 +67,24 @@ package struct TemplateManifest: Codable, Sendable, Hashable {
   ///
   /// The same release of QEMU: later ones promise to read older states, but nobody has tried with this one.
   ///
-  /// - Throws: ``DaemonError/Code/templateUnfit`` with the reason.
+  /// - Throws: ``TemplateError/Code/unfit`` with the reason.
   package func requireFit(_ capabilities: QEMUCapabilities, at path: String) throws {
     let here = capabilities.version
     guard (qemu.major, qemu.minor) == (here.major, here.minor) else {
-      throw DaemonError(
-        .templateUnfit,
+      throw TemplateError(
+        .unfit,
         "the template \(path) was saved by QEMU \(qemu), here is \(here); save it anew")
     }
     guard machine.accelerator == .kvm else { return }
     guard capabilities.accelerator == .kvm else {
-      throw DaemonError(
-        .templateUnfit,
+      throw TemplateError(
+        .unfit,
         "the template \(path) needs KVM, which does not work here: \(capabilities.acceleratorReason)"
       )
     }
     guard try processor == Self.hostProcessor() else {
-      throw DaemonError(
-        .templateUnfit, "the template \(path) was saved on another processor; save it anew")
+      throw TemplateError(
+        .unfit, "the template \(path) was saved on another processor; save it anew")
     }
   }
 
