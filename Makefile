@@ -48,8 +48,8 @@ test: image $(if $(TESTS),,fuzzer) ## Run all tests (about 17 minutes)
 	@echo "test: running all tests in a lab of their own (about 17 minutes)" >&2
 	@$(LAB) $(SWIFT_TEST) $(TESTS)
 ifeq ($(TESTS),)
-	@echo "test: fuzzing every parser for 4 seconds (half a minute)" >&2
-	@FUZZ_FORGET=1 $(FUZZ) run 4
+	@echo "test: fuzzing every parser for 3 seconds (half a minute)" >&2
+	@FUZZ_FORGET=1 $(FUZZ) run 3
 endif
 
 unit: build ## Run the tests that need no virtual machine (1 minute)

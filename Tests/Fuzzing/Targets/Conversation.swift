@@ -66,6 +66,11 @@ final class Conversation: Sendable {
     return line
   }
 
+  /// The next command; nil if the client has closed, or the line is none.
+  func command() throws -> JSONValue? {
+    (try? line(1)).flatMap { try? JSONValue(parsing: $0) }
+  }
+
   /// Sends no more, and waits for the client.
   /// - Returns: what it failed with.
   func end() -> QMPError? {

@@ -1,6 +1,8 @@
+import LinuxNetwork
 import LinuxSystem
 import QEMU
 import QMP
+import Synchronization
 
 extension FuzzTarget {
   /// The real client of a monitor, over a real socket. Input: whether the machine greets as it should,
@@ -67,5 +69,40 @@ extension FuzzTarget {
       outcome.map { [.closed, .protocolViolation, .command].contains($0.code) } ?? true,
       "an agent's client ends with \(outcome.map { "\($0)" } ?? "")")
     try demand(outcome != nil || text.contains(1), "an agent out of step is believed")
+  }
+
+  /// A file that the real client reads in the guest, as a listing of sockets. Input: what the guest sends for
+  /// each command, up to a byte 0 each, a byte 2 standing for the command's id.
+  static let files = FuzzTarget("files", maximumLength: 2048) { input in
+    let limit = 1024
+    let file = Mutex<[UInt8]?>(nil)
+    let conversation = try Conversation { socket in
+      let client = try await GuestAgentClient.adopt(socket)
+      defer { client.close() }
+      let bytes = try await client.readFile(
+        "/proc/net/tcp", limit: limit, deadline: Conversation.deadline)
+      file.withLock { $0 = bytes }
+    }
+    let answers = [UInt8](input).split(separator: 0, omittingEmptySubsequences: false)
+    for answer in answers.prefix(16) {
+      guard let mark = try conversation.command()?["arguments"]?["id"]?.integerValue else { break }
+      conversation.send(Array("{\"return\":\(mark)}\n".utf8))
+      guard let id = try conversation.command()?["id"]?.integerValue else { break }
+      conversation.send(answer.flatMap { $0 == 2 ? Array("\(id)".utf8) : [$0] } + [10])
+      // A client that takes that for no answer would wait until its deadline; one that has its answer is out
+      // of step with this one.
+      conversation.send(Array("{\"error\":{\"class\":\"C\",\"desc\":\"d\"},\"id\":\(id)}\n".utf8))
+    }
+    let outcome = conversation.end()
+    try demand(
+      outcome.map { [.closed, .protocolViolation, .command].contains($0.code) } ?? true,
+      "an agent's client ends with \(outcome.map { "\($0)" } ?? "")")
+    let bytes = file.withLock { $0 }
+    try demand((outcome == nil) == (bytes != nil), "a file and a failure, or neither")
+    guard let bytes else { return }
+    try demand(bytes.count <= limit, "a file that is too long")
+    // Opened, read and closed.
+    try demand(answers.count >= 2, "a file that nobody has sent")
+    _ = try? SocketListing.ports(in: bytes)
   }
 }

@@ -26,7 +26,9 @@ public struct FuzzTarget: Sendable {
 
   /// All targets.
   public static let all: [FuzzTarget] = [
-    .frames, .sentry, .cursors, .qmp, .monitor, .agent, .messages, .image, .kernel, .text,
+    .frames, .sentry, .cursors, .qmp, .monitor, .agent, .files, .ports, .messages, .image, .kernel,
+    .text,
+    .rules, .wake, .template,
   ]
 }
 

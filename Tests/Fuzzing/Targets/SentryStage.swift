@@ -18,10 +18,15 @@ struct SentryStage: ~Copyable {
   private var learner: Learner
   private var sentry: Sentry
   private var replies = FrameBuffer()
-  private var witness = SentryWitness()
+  private var witness: SentryWitness
   private(set) var isAsleep = false
   private var now: UInt64 = 1000 * second
   var connections = [Connection(), Connection()]
+  /// What the guest's agent will tell when it is next put to sleep; nil for nothing.
+  var ports: UsedPorts?
+  var rules: [RuleSketch] = [] {
+    didSet { applyRules() }
+  }
 
   init() throws {
     memory = .allocate(byteCount: CursorTable.byteCount(capacity: Self.capacity), alignment: 64)
@@ -34,6 +39,7 @@ struct SentryStage: ~Copyable {
     }
     learner = Learner(table: table, at: now)
     sentry = Sentry(table: table, mtu: 1500, at: now)
+    witness = SentryWitness(at: now)
   }
 
   deinit {
@@ -50,6 +56,12 @@ struct SentryStage: ~Copyable {
     let obstacles = learner.quiescence(at: now)
     try demand(obstacles.count <= 40, "\(obstacles.count) obstacles at once")
     guard obstacles.isEmpty else { return }
+    // In the order of the sentry's process: of an earlier sleep nothing counts.
+    table.forgetUsedPorts()
+    if let ports { table.setUsedPorts(ports) }
+    witness.refusals.used = ports
+    ports = nil
+    table.generation += 1
     sentry.beginSleep()
     isAsleep = true
   }
@@ -58,11 +70,23 @@ struct SentryStage: ~Copyable {
     isAsleep = false
   }
 
-  /// A sentry dies; another goes on with what it left. Only the cursors survive.
+  /// A sentry dies; another goes on with what it left. Only the cursors survive; the daemon says the rules.
   mutating func replaceSentry() throws {
     table = try CursorTable(attaching: memory)
     learner = Learner(table: table, at: now)
     sentry = Sentry(table: table, mtu: 1500, at: now)
+    witness.refusals.replaceSentry(at: now)
+    applyRules()
+  }
+
+  /// The second half are the host's, which come after the machine's own.
+  private mutating func applyRules() {
+    let half = (rules.count + 1) / 2
+    let table = RuleTable(
+      own: rules.prefix(half).map(\.rule), host: rules.dropFirst(half).map(\.rule))
+    sentry.rules = table
+    learner.rules = table
+    witness.refusals.rules = rules
   }
 
   /// The guest sends; asleep it cannot.
@@ -73,23 +97,29 @@ struct SentryStage: ~Copyable {
     try checkBounds()
   }
 
-  /// Somebody sends to the guest, which its sentry answers or wakes it for.
-  mutating func send(toGuest frame: [UInt8]) throws {
+  /// Somebody sends to the guest, which its sentry answers or wakes it for. Returns whether it has answered.
+  @discardableResult
+  mutating func send(toGuest frame: [UInt8]) throws -> Bool {
     if isAsleep {
       replies.removeAll()
       let verdict = frame.withUnsafeBytes { sentry.verdict(for: $0, at: now, replies: &replies) }
       if case .answer(let count) = verdict {
         try demand(count == replies.count, "\(count) answers are named and \(replies.count) given")
         try witness.judge(
-          (0..<replies.count).map { replies.withFrame($0) { [UInt8]($0) } }, to: frame)
-        return
+          (0..<replies.count).map { replies.withFrame($0) { [UInt8]($0) } }, to: frame, at: now)
+        return true
       }
       try demand(replies.count == 0, "a frame is answered and has the verdict \(verdict)")
-      guard case .wake = verdict else { return }
+      guard case .wake(let reason, _) = verdict else { return false }
+      if [.syn, .udp, .payload].contains(reason), let asked = WireFrame(frame) {
+        try witness.refusals.judge(wakeFor: asked)
+      }
       isAsleep = false
     }
+    witness.hear(toGuest: frame)
     frame.withUnsafeBytes { _ = learner.observe($0, direction: .toGuest, at: now) }
     try checkBounds()
+    return false
   }
 
   private func checkBounds() throws {

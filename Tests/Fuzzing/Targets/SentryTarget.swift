@@ -3,11 +3,16 @@ import Seamless
 
 extension FuzzTarget {
   /// Learner and sentry as one state machine, fed with frames of both directions, time, sleeps and deaths
-  /// of the sentry. Input: whether there is a connection to begin with, then steps.
+  /// of the sentry. Input: what there is to begin with, then steps. Bits of the beginning: 0 a connection, 1
+  /// refusals and, by bits 2 and 3, known ports, 4 a rule, which is the next byte.
   static let sentry = FuzzTarget("sentry", maximumLength: 4096) { input in
     var reader = InputReader(input)
     var stage = try SentryStage()
-    if reader.byte() & 1 != 0 { try stage.prepare() }
+    let beginning = reader.byte()
+    if beginning & 16 != 0 { stage.rules = [RuleSketch(bits: reader.byte())] }
+    if beginning & 1 != 0 {
+      try stage.prepare(ports: beginning & 2 == 0 ? nil : UsedPorts(sketch: beginning >> 2))
+    }
     var last: (frame: [UInt8], isFromGuest: Bool) = ([], false)
     // An input of steps of one byte is no better for its length.
     for _ in 0..<256 where !reader.isAtEnd {
@@ -45,13 +50,24 @@ extension SentryStage {
         last.frame.replaceSubrange(position..<position, with: reader.bytes(4))
       }
     default:
-      return try replaceSentry()
+      return isFromGuest ? decide(&reader) : try replaceSentry()
     }
     if choice & 16 != 0, let frame = WireFrame(last.frame) { last.frame = frame.repaired }
     if last.isFromGuest {
       try send(fromGuest: last.frame)
     } else {
       try send(toGuest: last.frame)
+    }
+  }
+
+  /// What the daemon says: rules, or the ports that it will be told of. Bit 0 of a byte: rules, of which
+  /// there are as many as the next bits say.
+  private mutating func decide(_ reader: inout InputReader) {
+    let choice = reader.byte()
+    if choice & 1 == 0 {
+      ports = UsedPorts(sketch: choice >> 1)
+    } else {
+      rules = reader.bytes(Int(choice >> 1 & 3)).map { RuleSketch(bits: $0) }
     }
   }
 
@@ -83,13 +99,15 @@ extension SentryStage {
     return frame
   }
 
-  /// The guest asserts its addresses and has an idle connection by each family; then it sleeps.
-  mutating func prepare() throws {
+  /// The guest asserts its addresses, answers an echo request and has an idle connection by each family.
+  /// If its ports are known, it has refused its peer port 265, too. Then it sleeps.
+  mutating func prepare(ports: UsedPorts?) throws {
     for isIPv6 in [false, true] {
       let guest = Sketches(isIPv6: isIPv6, isFromGuest: true)
       let peer = Sketches(isIPv6: isIPv6, isFromGuest: false)
       let start = connections[isIPv6 ? 1 : 0]
       try send(fromGuest: guest.other(1, 0))
+      try send(fromGuest: guest.other(2, 0))
       func peerSegment(_ flags: UInt8, _ sequence: UInt32, _ length: Int = 0) -> [UInt8] {
         peer.segment(
           sequence: start.guestAcknowledgement &+ sequence,
@@ -107,11 +125,26 @@ extension SentryStage {
       try send(toGuest: peerSegment(0x10, 1))
       try send(toGuest: peerSegment(0x18, 1, 10))
       try send(fromGuest: guestSegment(0x10, 1, 11))
+      if ports != nil {
+        try send(toGuest: peer.other(8, 9))
+        try send(fromGuest: guest.other(8, 9))
+        try send(toGuest: peer.other(5, 9))
+        try send(fromGuest: guest.other(6, 9))
+      }
       connections[isIPv6 ? 1 : 0].guestSequence &+= 1
       connections[isIPv6 ? 1 : 0].guestAcknowledgement &+= 11
     }
     wait(seconds: 60)
+    self.ports = ports
     try fallAsleep()
     try demand(isAsleep, "a guest at rest is kept awake")
+    // Or the inputs would be about no connection at all.
+    for isIPv6 in [false, true] {
+      let connection = connections[isIPv6 ? 1 : 0]
+      let probe = Sketches(isIPv6: isIPv6, isFromGuest: false).segment(
+        sequence: connection.guestAcknowledgement &- 1, acknowledgement: connection.guestSequence,
+        flags: 0x10, timestamps: (5000, connection.timestamp), payloadLength: 0)
+      try demand(try send(toGuest: probe), "the keepalive of a connection at rest is not answered")
+    }
   }
 }

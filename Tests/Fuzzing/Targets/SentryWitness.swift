@@ -8,6 +8,8 @@ struct SentryWitness {
       case acknowledgement
       case window
       case timestamp
+      /// That duplicates may be told of (RFC 2883).
+      case permission
     }
 
     let kind: Kind
@@ -18,11 +20,24 @@ struct SentryWitness {
   /// The addresses that the guest has asserted on the link.
   private var asserted: Set<[UInt8]> = []
   private var words: Set<Word> = []
+  /// The addresses from which it has answered an echo request.
+  private var echoing: Set<[UInt8]> = []
+  var refusals: RefusalWitness
+
+  init(at now: UInt64) {
+    refusals = RefusalWitness(at: now)
+  }
+
+  /// Somebody sends to the guest while it is awake.
+  mutating func hear(toGuest bytes: [UInt8]) {
+    if let frame = WireFrame(bytes) { refusals.hear(toGuest: frame) }
+  }
 
   mutating func hear(fromGuest bytes: [UInt8]) {
     guard let frame = WireFrame(bytes), frame.source.elementsEqual(Station.guest.mac) else {
       return
     }
+    refusals.hear(fromGuest: frame)
     if frame.type == 0x0806, bytes.count >= frame.network + 28 {
       asserted.insert([UInt8](bytes[frame.network + 14..<frame.network + 18]))
     }
@@ -31,6 +46,11 @@ struct SentryWitness {
     if packet.isIPv6, packet.protocolNumber == 58, packet.transport.count >= 24 {
       if bytes[start] == 135 { asserted.insert([UInt8](packet.source)) }
       if bytes[start] == 136 { asserted.insert([UInt8](bytes[start + 8..<start + 24])) }
+    }
+    if !packet.transport.isEmpty, packet.protocolNumber == (packet.isIPv6 ? 58 : 1),
+      bytes[start] == (packet.isIPv6 ? 129 : 0)
+    {
+      echoing.insert([UInt8](packet.source))
     }
     guard let segment = WireSegment(packet, in: bytes) else { return }
     let flow = [UInt8](packet.source + packet.destination) + [UInt8](bytes[start..<start + 4])
@@ -44,6 +64,7 @@ struct SentryWitness {
       remember(.acknowledgement, UInt64(segment.acknowledgement))
       remember(.window, segment.window)
     }
+    if segment.flags & 0x02 != 0, segment.options.contains(4) { remember(.permission, 1) }
     for position in segment.options.indices.dropLast(3) {
       remember(.timestamp, bigEndian(bytes, position, 4))
     }
@@ -51,7 +72,9 @@ struct SentryWitness {
 
   /// Judges all answers to one frame.
   /// - Throws: ``FuzzFinding``.
-  func judge(_ answers: [[UInt8]], to question: [UInt8]) throws(FuzzFinding) {
+  mutating func judge(
+    _ answers: [[UInt8]], to question: [UInt8], at now: UInt64
+  ) throws(FuzzFinding) {
     try demand(!answers.isEmpty, "an answer without a frame")
     var others = 0
     for answer in answers {
@@ -62,7 +85,7 @@ struct SentryWitness {
       try demand(frame.source.elementsEqual(Station.guest.mac), "an answer of another machine")
       try demand(frame.tagsAndType == asked.tagsAndType, "an answer in another VLAN or protocol")
       if try !isReport(frame) { others += 1 }
-      try judge(frame, to: asked)
+      try judge(frame, to: asked, at: now)
     }
     // A group that is asked for is reported in a frame of its own, as the guest would do.
     try demand(others <= 1 && answers.count <= 64, "\(answers.count) answers to one frame")
@@ -75,10 +98,19 @@ struct SentryWitness {
       ? packet.protocolNumber == 58 && (type == 131 || type == 143) : packet.protocolNumber == 2
   }
 
-  private func judge(_ answer: WireFrame, to asked: WireFrame) throws(FuzzFinding) {
+  private mutating func judge(
+    _ answer: WireFrame, to asked: WireFrame, at now: UInt64
+  ) throws(FuzzFinding) {
     guard let packet = answer.packet else {
       let body = answer.bytes[answer.network...]
       try demand(body.dropFirst(8).prefix(6).elementsEqual(Station.guest.mac), "a false ARP sender")
+      let question = asked.bytes[asked.network...].dropFirst(14)
+      try demand(
+        body.dropFirst(14).prefix(4).elementsEqual(question.dropFirst(10).prefix(4)),
+        "an ARP answer about another address")
+      try demand(
+        !question.prefix(4).elementsEqual(question.dropFirst(10).prefix(4)),
+        "a claim to the guest's address is answered")
       return try demand(isAsserted(body.dropFirst(14).prefix(4)), "a false ARP claim")
     }
     if try isReport(answer) {
@@ -98,10 +130,22 @@ struct SentryWitness {
       try demand(
         body.dropFirst(4).elementsEqual(asked.bytes[echoed.transport].dropFirst(4)),
         "an echo of something else")
-    case (58, 136):
-      try demand(isAsserted(body.dropFirst(8).prefix(16)), "a false advertisement")
       try demand(
-        body.dropFirst(26).elementsEqual(Station.guest.mac), "an advertisement of another machine")
+        echoing.contains([UInt8](packet.source)), "an echo for a guest that was heard to send none")
+    case (1, 3), (58, 1):
+      try refusals.judge(unreachable: body, packet, to: asked, at: now)
+    case (58, 136):
+      let target = body.dropFirst(8).prefix(16)
+      try demand(isAsserted(target), "a false advertisement")
+      guard let question = asked.packet, asked.bytes[question.transport.lowerBound] == 135 else {
+        throw FuzzFinding("an advertisement that nobody asked for")
+      }
+      try demand(
+        target.elementsEqual(asked.bytes[question.transport].dropFirst(8).prefix(16)),
+        "an advertisement of another address")
+      try demand(
+        body.count == 24 || body.dropFirst(26).elementsEqual(Station.guest.mac),
+        "an advertisement of another machine")
     default:
       throw FuzzFinding("an answer of protocol \(packet.protocolNumber)")
     }
@@ -114,6 +158,9 @@ struct SentryWitness {
     guard let segment = WireSegment(packet, in: answer.bytes), let probe = asked.packet,
       let probed = WireSegment(probe, in: asked.bytes)
     else { throw FuzzFinding("a segment that answers none") }
+    if segment.flags & 0x04 != 0 {
+      return try refusals.judge(reset: segment, packet, to: probed, probe, in: asked)
+    }
     let start = packet.transport.lowerBound
     let flow =
       [UInt8](packet.source + packet.destination) + [UInt8](answer.bytes[start..<start + 4])
@@ -130,16 +177,25 @@ struct SentryWitness {
     try demand(
       Int32(bitPattern: segment.acknowledgement &- probed.sequence) > 0,
       "an answer to a probe from the future")
-    guard !segment.options.isEmpty else { return }
-    let options = segment.options.startIndex
+    var options = segment.options
+    if options.starts(with: [1, 1, 8, 10]), options.count >= 12 {
+      try demand(
+        said(.timestamp, bigEndian(answer.bytes, options.startIndex + 4, 4)),
+        "a timestamp that is not the guest's")
+      let echo = options.dropFirst(8).prefix(4)
+      try demand(
+        probed.options.indices.dropLast(3).contains {
+          asked.bytes[$0..<$0 + 4].elementsEqual(echo)
+        }, "an echo of another timestamp")
+      options = options.dropFirst(12)
+    }
+    guard !options.isEmpty else { return }
     try demand(
-      said(.timestamp, bigEndian(answer.bytes, options + 4, 4)),
-      "a timestamp that is not the guest's")
-    let echo = answer.bytes[options + 8..<options + 12]
-    try demand(
-      probed.options.indices.dropLast(3).contains {
-        asked.bytes[$0..<$0 + 4].elementsEqual(echo)
-      }, "an echo of another timestamp")
+      options.count == 12 && options.starts(with: [1, 1, 5, 10])
+        && bigEndian(answer.bytes, options.startIndex + 4, 4) == UInt64(probed.sequence)
+        && bigEndian(answer.bytes, options.startIndex + 8, 4) == UInt64(probed.sequence &+ 1)
+        && probed.payloadLength == 1, "options that no guest sends")
+    try demand(said(.permission, 1), "a duplicate is told of to who cannot have asked for it")
   }
 
   private func isAsserted(_ address: some Sequence<UInt8>) -> Bool {

@@ -67,23 +67,26 @@ struct Sketches {
       isFromGuest ? (Self.guestPort, Self.peerPort) : (Self.peerPort, Self.guestPort)
     var options: [UInt8] = []
     if let timestamps {
-      options = [1, 1, 8, 10] + bytes(timestamps.0) + bytes(timestamps.1)
+      // Who opens a connection says that it understands what acknowledges selectively.
+      options =
+        (flags & 2 == 0 ? [1, 1] : [4, 2]) + [8, 10] + bytes(timestamps.0) + bytes(timestamps.1)
     }
     var segment = [UInt8](repeating: 0, count: 4) + bytes(sequence) + bytes(acknowledgement)
     segment.put(from, at: 0)
     segment.put(to, at: 2)
-    segment += [UInt8((20 + options.count) / 4 << 4), flags, 0, 0, 0, 0, 0, 0]
+    segment += [UInt8(5 + options.count / 4) << 4, flags, 0, 0, 0, 0, 0, 0]
     segment.put(window, at: 14)
     return packet(6, segment + options + [UInt8](repeating: 65, count: payloadLength))
   }
 
   /// Everything that is no TCP, by number: questions of the link, its answers, echoes, groups, UDP.
   func other(_ choice: UInt8, _ detail: UInt8) -> [UInt8] {
-    switch (choice % 8, isIPv6) {
+    switch (choice % 9, isIPv6) {
     case (0, _): return question(detail)
     case (1, _): return claim(detail)
     case (2, _):
-      let (number, type): (UInt8, UInt8) = isIPv6 ? (58, 128) : (1, 8)
+      let (number, request, reply): (UInt8, UInt8, UInt8) = isIPv6 ? (58, 128, 129) : (1, 8, 0)
+      let type = isFromGuest ? reply : request
       let data = [UInt8](repeating: detail, count: Int(detail) * 6)
       return packet(number, [type, 0, 0, 0, 0, 1, 0, 2] + data)
     case (3, _): return query(detail)
@@ -91,8 +94,18 @@ struct Sketches {
     case (5, _): return packet(17, [0, 53, 1, detail, 0, 9, 0, 0, 1])
     case (6, false): return packet(1, [3, 3, 0, 0, 0, 0, 0, 0] + refused(detail))
     case (6, true): return packet(58, [1, 4, 0, 0, 0, 0, 0, 0] + refused(detail))
+    case (8, _): return opening(detail)
     default: return packet(detail, [0, 0, 0, 0, 0, 0, 0, 0])
     }
+  }
+
+  /// The opening of a connection to port 256 + `port`; from the guest its refusal.
+  private func opening(_ port: UInt8) -> [UInt8] {
+    packet(
+      6,
+      isFromGuest
+        ? [1, port, 0x9c, 0x41] + bytes(0) + bytes(7001) + [0x50, 0x14, 0, 0, 0, 0, 0, 0]
+        : [0x9c, 0x41, 1, port] + bytes(7000) + bytes(0) + [0x50, 0x02, 0xfa, 0xf0, 0, 0, 0, 0])
   }
 
   /// Who has the other's address? Bit 0 of `detail`: a probe.
