@@ -25,6 +25,7 @@ final class SentryServer {
   private var isRetiring = false
 
   private var poll: EventPoll
+  private var learning: LearningPoll
   private let netlink: RouteNetlink
   private var changes: TrafficControlMonitor
   private let listener: OwnedFileDescriptor
@@ -63,13 +64,14 @@ final class SentryServer {
   private var reportSecond: UInt64 = 0
 
   private enum Kind: UInt64 {
-    case listener, daemon, changes, detour, learner, monitor
+    case listener, daemon, changes, detour, learners, learner, monitor
   }
 
   init(listener: consuming OwnedFileDescriptor, failpoints: Failpoints) throws {
     self.listener = listener
     self.failpoints = failpoints
     poll = try EventPoll()
+    learning = try LearningPoll()
     netlink = try RouteNetlink()
     changes = try TrafficControlMonitor()
     wardLimit = (try DescriptorLimit.raise() - 64) / Ward.descriptors
@@ -77,15 +79,18 @@ final class SentryServer {
     lastTick = lastContact
     try poll.add(self.listener.rawValue, key: Kind.listener.rawValue)
     try poll.add(changes.descriptor, key: Kind.changes.rawValue)
+    try learning.resume(in: poll, key: Kind.learners.rawValue)
   }
 
   /// Runs until there is nothing left to guard and nobody to guard it for.
   func run() throws {
     while true {
-      for key in try poll.wait(milliseconds: inspections.isEmpty ? 500 : 0) { dispatch(key) }
+      let patience = inspections.isEmpty ? learning.isResting ? LearningPoll.restMilliseconds : 500 : 0
+      for key in try poll.wait(milliseconds: patience) { dispatch(key) }
       inspect()
       settleDaemon()
       let now = MonotonicClock.nowNanoseconds()
+      if learning.hasRested(at: now) { try learning.resume(in: poll, key: Kind.learners.rawValue) }
       if now - lastTick >= 500_000_000 {
         lastTick = now
         tick(now)
@@ -101,6 +106,8 @@ final class SentryServer {
     case .listener: acceptDaemon()
     case .daemon: readDaemon()
     case .changes: readChanges()
+    case .learners:
+      for key in learning.ready(in: poll, at: MonotonicClock.nowNanoseconds()) { dispatch(key) }
     case .detour, .learner, .monitor:
       // A ward may have gone by an earlier event of the same round.
       guard let ward = wardsByNumber[key >> 8] else { return }
@@ -108,7 +115,7 @@ final class SentryServer {
       case .detour: readDetour(ward)
       case .learner: readLearner(ward)
       case .monitor: readMonitor(ward)
-      case .listener, .daemon, .changes: break
+      case .listener, .daemon, .changes, .learners: break
       }
     }
   }
@@ -154,13 +161,13 @@ final class SentryServer {
       ward.drain(discard: true, buffer: &buffer)
       ward.listen()
       ward.learner.invalidate(at: now)
-      try? poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+      try? learning.sockets.add(ward.tapWatch.descriptor, key: key(ward, .learner))
     } else {
       ward.noticeLosses(at: now)
     }
     if ward.framesThisTick * 2 > Ward.busyFramesPerSecond {
       ward.lookingAwayUntil = now + Ward.lookAway
-      poll.remove(ward.tapWatch.descriptor)
+      learning.sockets.remove(ward.tapWatch.descriptor)
       ward.deafen()
       putOnWatchList(ward)
     }
@@ -640,7 +647,7 @@ final class SentryServer {
     do {
       try poll.add(ward.monitor.descriptor.rawValue, key: key(ward, .monitor))
       try poll.add(ward.detourTap.rawValue, key: key(ward, .detour))
-      try poll.add(ward.tapWatch.descriptor, key: key(ward, .learner))
+      try learning.sockets.add(ward.tapWatch.descriptor, key: key(ward, .learner))
     } catch {
       remove(ward)
       throw error
@@ -669,7 +676,7 @@ final class SentryServer {
   private func remove(_ ward: Ward) {
     poll.remove(ward.monitor.descriptor.rawValue)
     poll.remove(ward.detourTap.rawValue)
-    poll.remove(ward.tapWatch.descriptor)
+    learning.sockets.remove(ward.tapWatch.descriptor)
     if let number = numbers.removeValue(forKey: ward.machine.name) {
       wardsByNumber[number] = nil
     }

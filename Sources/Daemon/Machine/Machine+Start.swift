@@ -366,7 +366,9 @@ extension Machine {
     }
     let learner = try PacketSocket.open(
       onInterface: running.detour.machineTap,
-      mode: .learning(snapLength: Learner.sufficientCapture))
+      mode: .learning(snapLength: Learner.sufficientCapture),
+      // Whole segments count, up to 64 KiB each, however little of them is caught.
+      receiveBuffer: 4 << 20)
     let mtu = try RouteNetlink().link(named: running.runtime.tap)?.mtu ?? 1500
     _ = try await context.sentry.request(
       .guardMachine(
