@@ -3,12 +3,16 @@ import TestBed
 
 /// What one sleeping guest costs its host in memory.
 enum SleepingCost {
-  /// What daemon and sentry take while they have no guest.
+  /// What daemon and sentry take while they have no guest, and after they have had one.
   struct Baseline: Sendable {
     private let processes: [Int32]
     private let bytes: UInt64
+    /// By how many bytes they were larger than before their first guest, when it was gone: what they load for
+    /// their first work and keep for the next.
+    let firstWorkBytes: UInt64
 
-    init(of daemon: LabDaemon) async throws {
+    /// - Parameter work: what puts a guest to sleep, wakes it and deletes it.
+    init(of daemon: LabDaemon, afterFirst work: () async throws -> Void) async throws {
       // What they get for the first answers they keep for the next.
       for _ in 1...20 {
         _ = try await daemon.client.status()
@@ -17,7 +21,10 @@ enum SleepingCost {
       guard let own = await daemon.pid, let sentry = try await daemon.client.status().sentry.pid
       else { throw TestBedError(code: .malformed, message: "daemon or sentry does not run") }
       processes = [own, sentry]
+      let before = try Self.bytes(of: processes)
+      try await work()
       bytes = try Self.bytes(of: processes)
+      firstWorkBytes = bytes - min(bytes, before)
     }
 
     /// Bytes by which they are larger now.

@@ -107,7 +107,8 @@ struct BenchSleepResult {
     What it costs when it sleeps deeply
       QEMU               p50 \(megabytes(sleepingQEMUBytes.p50)), at most \
     \(megabytes(sleepingQEMUBytes.maximum)); page tables \(megabytes(pageTableBytes.p50)) more
-      daemon and sentry  p50 \(megabytes(daemonShare.p50)) more than without a guest
+      daemon and sentry  p50 \(megabytes(daemonShare.p50)) more than without a guest; once, for the first \
+    guest, \(megabytes(Double(asleep.daemonFirstWork)))
 
     Woken to touch \(BenchPlace.retouchedMegabytes) MiB at once
       read ahead         p50 \(milliseconds(withRecord.p50)), \
@@ -138,6 +139,7 @@ struct BenchSleepResult {
     let keepalivesSent: Int
     let keepalivesAnswered: Int
     let connectionsLost: Int
+    let daemonFirstWorkBytes: UInt64
 
     let rounds: Int
     let failedSleeps: Int
@@ -178,6 +180,7 @@ struct BenchSleepResult {
       keepalivesSent: asleep.asleepKeepalives.sent,
       keepalivesAnswered: asleep.asleepKeepalives.answered,
       connectionsLost: asleep.connectionsLost,
+      daemonFirstWorkBytes: asleep.daemonFirstWork,
       rounds: asleep.rounds.count, failedSleeps: asleep.failedSleeps,
       keepalivesAnsweredInAll: asleep.keepalives.answered,
       keepalivesSentInAll: asleep.keepalives.sent,

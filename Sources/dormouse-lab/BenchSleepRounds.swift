@@ -24,6 +24,8 @@ struct BenchPlace: Sendable {
     var keepalives = KeepaliveCounter.Count()
     var connections = 0
     var connectionsLost = 0
+    /// By which daemon and sentry were larger after a first guest, which was gone, than before it.
+    var daemonFirstWork: UInt64 = 0
     var deep: [Deep] = []
     var touching = Touching()
     /// Orders to sleep that failed otherwise than by being refused.
@@ -39,7 +41,7 @@ struct BenchPlace: Sendable {
     let availableGrowth: Int64
     /// Whether all of the touched memory was in memory before.
     let isFull: Bool
-    /// By which daemon and sentry are larger than they were without any guest.
+    /// By which daemon and sentry are larger than they were without a guest, after their first.
     let daemonShare: UInt64
   }
 
@@ -55,7 +57,18 @@ struct BenchPlace: Sendable {
     Report.line("booting a guest under Dormouse and touching memory in it (about 20 s)")
     let daemon = try LabDaemon(on: network, in: lab)
     try await daemon.start()
-    let baseline = try await SleepingCost.Baseline(of: daemon)
+    let baseline = try await SleepingCost.Baseline(of: daemon) {
+      let first = try await Guest("first", on: network, in: lab)
+      try await daemon.create(first)
+      _ = try await daemon.client.start(first.name)
+      try await prepare(first)
+      for _ in 1...3 {
+        _ = try await daemon.sleepWhenQuiet(first.name)
+        _ = try await daemon.client.wake(first.name)
+      }
+      _ = try await daemon.client.stop(first.name, force: true)
+      try await daemon.client.delete(first.name)
+    }
     let guest = try await Guest("bench", on: network, in: lab)
     try await daemon.create(guest)
     _ = try await daemon.client.start(guest.name)
@@ -69,6 +82,7 @@ struct BenchPlace: Sendable {
 
     Report.line("\(rounds) sleeps and wakes (about \(rounds * 7 / 2) s)")
     var result = Asleep()
+    result.daemonFirstWork = baseline.firstWorkBytes
     result.connections = 3
     let clock = ContinuousClock()
     var isFull = true
