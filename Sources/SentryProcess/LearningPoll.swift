@@ -4,30 +4,30 @@ import LinuxSystem
 /// milliseconds, not at every frame. To be woken costs more than to learn, and it costs the processor on
 /// which the guest would answer. Nobody waits for what is learned: before a VM sleeps its socket is read
 /// empty.
-struct LearningPoll: ~Copyable {
+package struct LearningPoll: ~Copyable {
   /// How long the sockets are left alone once frames follow each other faster than this.
-  static let restMilliseconds: CInt = 2
+  package static let restMilliseconds: CInt = 2
   private static let rest = UInt64(restMilliseconds) * 1_000_000
 
-  var sockets: EventPoll
+  package var sockets: EventPoll
   /// When there was last something to read, or the last rest was to end.
   private var lastReady: UInt64 = 0
   private var restsUntil: UInt64?
 
-  init() throws(LinuxError) { sockets = try EventPoll() }
+  package init() throws(LinuxError) { sockets = try EventPoll() }
 
-  var isResting: Bool { restsUntil != nil }
+  package var isResting: Bool { restsUntil != nil }
 
-  func hasRested(at now: UInt64) -> Bool { restsUntil.map { now >= $0 } ?? false }
+  package func hasRested(at now: UInt64) -> Bool { restsUntil.map { now >= $0 } ?? false }
 
   /// Has the server woken for the sockets, as it is until traffic is dense.
-  mutating func resume(in poll: borrowing EventPoll, key: UInt64) throws(LinuxError) {
+  package mutating func resume(in poll: borrowing EventPoll, key: UInt64) throws(LinuxError) {
     restsUntil = nil
     try poll.add(sockets.descriptor, key: key)
   }
 
   /// The keys of sockets that have something to read; begins a rest if that comes soon after the last time.
-  mutating func ready(in poll: borrowing EventPoll, at now: UInt64) -> ArraySlice<UInt64> {
+  package mutating func ready(in poll: borrowing EventPoll, at now: UInt64) -> ArraySlice<UInt64> {
     if now < lastReady + Self.rest, !isResting {
       poll.remove(sockets.descriptor)
       restsUntil = now + Self.rest

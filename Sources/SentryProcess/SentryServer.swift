@@ -85,7 +85,6 @@ final class SentryServer {
   /// Runs until there is nothing left to guard and nobody to guard it for.
   func run() throws {
     while true {
-      let patience = inspections.isEmpty ? learning.isResting ? LearningPoll.restMilliseconds : 500 : 0
       for key in try poll.wait(milliseconds: patience) { dispatch(key) }
       inspect()
       settleDaemon()
@@ -98,6 +97,12 @@ final class SentryServer {
         if isRetiring, wards.values.allSatisfy({ $0.publicPhase == .learning }) { return }
       }
     }
+  }
+
+  /// How long the loop may wait for events, in milliseconds.
+  private var patience: CInt {
+    if !inspections.isEmpty { return 0 }
+    return learning.isResting ? LearningPoll.restMilliseconds : 500
   }
 
   private func dispatch(_ key: UInt64) {
