@@ -58,6 +58,7 @@ final class SentryServer {
   private var lastContact: UInt64
   private var lastTick: UInt64
   private var buffer = [UInt8](repeating: 0, count: 65_536)
+  private var learningBuffer = [UInt8](repeating: 0, count: 65_536)
   private var replies = FrameBuffer()
   private var reportsThisSecond = 0
   private var suppressedReports = 0
@@ -228,6 +229,9 @@ final class SentryServer {
 
   /// Gives the guest a frame past the detour. A full queue loses it, as on any network.
   private func inject(_ frame: UnsafeRawBufferPointer, to ward: Ward) {
+    // What the frame may be the answer to, learning may not have read yet: an acknowledgement that is seen before
+    // the segment would leave that unacknowledged for good.
+    ward.learn(limit: Self.burst, discard: false, buffer: &learningBuffer)
     ward.learner.observe(frame, direction: .toGuest, at: MonotonicClock.nowNanoseconds())
     // No machine comes before the daemon's greeting, and with it the socket.
     try? injector?.send(frame, onInterface: ward.machine.tapIndex)
