@@ -252,6 +252,30 @@ struct SentryLearnerTests {
     #expect(scene.obstacles == [])
   }
 
+  @Test(
+    "A peer that acknowledges what the guest never sent is not believed for long",
+    arguments: [TCPFlags.ack, []])
+  func acknowledgementOfNothing(flags: TCPFlags) throws {
+    let scene = try SentryScene(plain)
+    scene.establish()
+    scene.learner.invalidate(at: scene.now)
+    scene.hear(scene.guestSegment(), .fromGuest)
+    scene.hear(
+      scene.peerSegment {
+        $0.flags = flags; $0.acknowledgement = scene.guestSequence &+ 1
+      }, .toGuest)
+    if !flags.contains(.ack) {
+      #expect(onlyCursor(scene)?.guestSequence == scene.guestSequence)
+    }
+    scene.hear(scene.guestSegment(), .fromGuest)
+    scene.hear(scene.peerSegment(), .toGuest)
+    #expect(onlyCursor(scene)?.guestSequence == scene.guestSequence)
+    #expect(onlyCursor(scene)?.peerAcknowledgement == scene.guestSequence)
+    scene.now += 10 * SentryScene.second
+    #expect(scene.obstacles == [])
+    #expect(scene.judge(scene.peerSegment()) == .answer(1))
+  }
+
   @Test("After a gap no flow is known and every address is")
   func invalidate() throws {
     let scene = try SentryScene(plain)

@@ -51,6 +51,8 @@ public struct Cursor: Hashable, Sendable {
     public static let peerWindowClosed = Flags(rawValue: 1 << 11)
     /// The guest sends to another station than the peer's segments come from, as behind a pair of routers.
     public static let goesAnotherWay = Flags(rawValue: 1 << 12)
+    /// `guestSequence` was set by what the peer acknowledges, and the guest has not sent from there on yet.
+    public static let sequenceGuessed = Flags(rawValue: 1 << 13)
   }
 
   public var key: FlowKey

@@ -31,6 +31,7 @@ extension Learner {
       }
     } else {
       cursor.flags.remove(.handshake)
+      if !segment.sequence.isBefore(cursor.guestSequence) { cursor.flags.remove(.sequenceGuessed) }
       if segment.end.isAfter(cursor.guestSequence) { cursor.guestSequence = segment.end }
     }
     if segment.flags.contains(.ack),
@@ -92,11 +93,23 @@ extension Learner {
     learnOpening(segment, key)
     guard var cursor = table.cursor(key) else { return nil }
     let expected = cursor.flags.contains(.guestKnown) ? cursor.guestAcknowledgement : nil
-    if expected != nil, !cursor.flags.contains(.peerKnown), !segment.flags.contains(.syn),
+    // Without any of these the guest drops it (RFC 9293, 3.10.7.4).
+    guard !segment.flags.isDisjoint(with: [.ack, .syn, .rst]) else { return expected }
+    if expected != nil, !cursor.flags.contains(.peerKnown),
+      segment.flags.isDisjoint(with: [.syn, .rst]), segment.flags.contains(.ack),
       segment.acknowledgement == cursor.guestSequence &+ 1
     {
-      // The flow was noticed by a keepalive of the guest's, which lies one below its SND.NXT.
+      // The flow was noticed by a keepalive of the guest's, which lies one below its SND.NXT. Or the peer
+      // acknowledges what was never sent.
       cursor.guestSequence &+= 1
+      cursor.flags.insert(.sequenceGuessed)
+    } else if cursor.flags.contains(.sequenceGuessed), segment.flags.contains(.ack),
+      segment.acknowledgement == cursor.guestSequence &- 1
+    {
+      // Had the guest sent that byte, the peer would not ask for it again.
+      cursor.guestSequence &-= 1
+      cursor.peerAcknowledgement = cursor.guestSequence
+      cursor.flags.remove(.sequenceGuessed)
     }
     let acknowledges =
       segment.flags.contains(.ack) && !segment.acknowledgement.isAfter(cursor.guestSequence)
