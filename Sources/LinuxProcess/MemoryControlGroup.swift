@@ -117,13 +117,19 @@ public struct MemoryControlGroup: Hashable, Sendable {
       fruitlessRounds = now + enough > left ? fruitlessRounds + 1 : 0
       left = now
       if fruitlessRounds >= Self.fruitlessRounds { break }
+      // What is still being written cannot be reclaimed, and the statistics that tell of it come late.
+      if fruitlessRounds > 0 {
+        usleep(Self.fruitlessPauseMicroseconds << (2 * UInt32(fruitlessRounds)))
+      }
     }
     return before - min(before, left)
   }
 
   /// What is not worth another round: statistics lag by about this much.
   private static let negligible: UInt64 = 256 << 10
-  private static let fruitlessRounds = 3
+  private static let fruitlessRounds = 4
+  /// The pauses are 10, 40 and 160 milliseconds.
+  private static let fruitlessPauseMicroseconds: UInt32 = 2_500
   private static let pollMicroseconds: UInt32 = 2_000
 
   private func waitForWriteback(

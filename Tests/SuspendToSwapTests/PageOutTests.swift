@@ -160,7 +160,7 @@ struct PageOutTests {
     _ = try held.checksum()
     // What was only read comes back to the page cache, but into no page table.
     let second = try await pageOut(held)
-    #expect(second.releasedFraction >= 0.97)
+    #expect(second.releasedFraction >= 0.97, "\(second)")
   }
 
   @Test func whatLittleWasTouchedSinceIsNoReasonToStayAwake() async throws {
