@@ -116,20 +116,17 @@ public struct MemoryControlGroup: Hashable, Sendable {
       let now = try remaining()
       fruitlessRounds = now + enough > left ? fruitlessRounds + 1 : 0
       left = now
-      if fruitlessRounds >= Self.fruitlessRounds { break }
+      guard fruitlessRounds <= Self.fruitlessPauses.count else { break }
       // What is still being written cannot be reclaimed, and the statistics that tell of it come late.
-      if fruitlessRounds > 0 {
-        usleep(Self.fruitlessPauseMicroseconds << (2 * UInt32(fruitlessRounds)))
-      }
+      if fruitlessRounds > 0 { usleep(Self.fruitlessPauses[fruitlessRounds - 1]) }
     }
     return before - min(before, left)
   }
 
   /// What is not worth another round: statistics lag by about this much.
   private static let negligible: UInt64 = 256 << 10
-  private static let fruitlessRounds = 4
-  /// The pauses are 10, 40 and 160 milliseconds.
-  private static let fruitlessPauseMicroseconds: UInt32 = 2_500
+  /// After rounds that brought nothing, in microseconds; the round after the last one is the last.
+  private static let fruitlessPauses: [UInt32] = [10_000, 40_000, 160_000]
   private static let pollMicroseconds: UInt32 = 2_000
 
   private func waitForWriteback(

@@ -58,6 +58,7 @@ final class SentryServer {
   private var lastContact: UInt64
   private var lastTick: UInt64
   private var buffer = [UInt8](repeating: 0, count: 65_536)
+  /// A second one: what is given to a guest may lie in the first while learning reads.
   private var learningBuffer = [UInt8](repeating: 0, count: 65_536)
   private var replies = FrameBuffer()
   private var reportsThisSecond = 0

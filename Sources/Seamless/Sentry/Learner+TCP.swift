@@ -96,7 +96,7 @@ extension Learner {
     // Without any of these the guest drops it (RFC 9293, 3.10.7.4).
     guard !segment.flags.isDisjoint(with: [.ack, .syn, .rst]) else { return expected }
     if expected != nil, !cursor.flags.contains(.peerKnown),
-      segment.flags.isDisjoint(with: [.syn, .rst]), segment.flags.contains(.ack),
+      segment.flags.isDisjoint(with: [.syn, .rst]),
       segment.acknowledgement == cursor.guestSequence &+ 1
     {
       // The flow was noticed by a keepalive of the guest's, which lies one below its SND.NXT. Or the peer
