@@ -24,15 +24,15 @@ struct Differential: AsyncParsableCommand {
   @Option(help: "Frames to one sleep.")
   var framesPerSleep = 2_500
 
-  @Option(help: "Send only the frame of this number.")
-  var replay: Int?
+  @Option(help: "Send only the frame of this number, or those of FIRST-LAST.")
+  var replay: FrameNumbers?
 
   @Option(help: "text, or json for one object as the last line.")
   var format = Format.text
 
   func validate() throws {
-    guard frames > 0, framesPerSleep > 0, replay.map({ (0..<frames).contains($0) }) ?? true else {
-      throw ValidationError("some frames are needed, and the one to replay must be among them")
+    guard frames > 0, framesPerSleep > 0, (replay?.range.upperBound ?? 0) < frames else {
+      throw ValidationError("some frames are needed, and those to replay must be among them")
     }
   }
 
@@ -42,7 +42,7 @@ struct Differential: AsyncParsableCommand {
     let result = try await showingLogs {
       let tester = try await DifferentialTester(in: try Lab.current())
       let result = try await tester.run(
-        frames: frames, seed: seed, framesPerRound: framesPerSleep, only: replay,
+        frames: frames, seed: seed, framesPerRound: framesPerSleep, only: replay?.range,
         report: { Report.line($0) })
       await tester.tearDown()
       return result
@@ -101,5 +101,19 @@ struct DifferentialSummary: Encodable {
     wakesAnswered = result.wakesAnswered
     differences = result.differences.map(\.description)
     seconds = result.seconds
+  }
+}
+
+/// A number, or the first and the last.
+struct FrameNumbers: ExpressibleByArgument {
+  let range: ClosedRange<Int>
+
+  init?(argument: String) {
+    let numbers = argument.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+    guard (1...2).contains(numbers.count), let first = numbers[0],
+      let last = numbers[numbers.count - 1],
+      first >= 0, first <= last
+    else { return nil }
+    range = first...last
   }
 }

@@ -117,19 +117,22 @@ final class SentryScene {
   }
 
   /// The guest's answer to a question about an address of its own.
-  func assertion(of address: IPAddress) -> Bytes {
+  func assertion(
+    of address: IPAddress, to asker: IPAddress? = nil, _ mac: MACAddress = peerMAC
+  ) -> Bytes {
+    let asker = asker ?? peer
     switch address {
     case .v4:
       return ethernet(
-        to: Self.peerMAC, from: Self.guestMAC, tags: tags, type: 0x0806,
-        arp(2, Self.guestMAC, address, Self.peerMAC, peer))
+        to: mac, from: Self.guestMAC, tags: tags, type: 0x0806,
+        arp(2, Self.guestMAC, address, mac, asker))
     case .v6:
       let body =
         Bytes([0x60, 0, 0, 0]) + wireForm(address) + [2, 1]
         + wireForm(Self.guestMAC)
       return ethernet(
-        to: Self.peerMAC, from: Self.guestMAC, tags: tags, type: 0x86dd,
-        ip(address, peer, 58, icmp(address, peer, type: 136, body), hops: 255))
+        to: mac, from: Self.guestMAC, tags: tags, type: 0x86dd,
+        ip(address, asker, 58, icmp(address, asker, type: 136, body), hops: 255))
     }
   }
 
@@ -163,10 +166,11 @@ final class SentryScene {
         icmp(asker, guest, type: wire.isIPv6 ? 128 : 8, code: code, body)))
   }
 
-  func echoReply(_ body: Bytes = [0, 0, 0, 0]) -> Bytes {
-    fromGuest(
+  func echoReply(_ body: Bytes = [0, 0, 0, 0], to asker: IPAddress? = nil) -> Bytes {
+    let asker = asker ?? peer
+    return fromGuest(
       ip(
-        guest, peer, wire.isIPv6 ? 58 : 1, icmp(guest, peer, type: wire.isIPv6 ? 129 : 0, body),
+        guest, asker, wire.isIPv6 ? 58 : 1, icmp(guest, asker, type: wire.isIPv6 ? 129 : 0, body),
         hops: 63))
   }
 

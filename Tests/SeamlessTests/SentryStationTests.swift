@@ -100,6 +100,26 @@ struct SentryStationTests {
     #expect(replies.withFrame(0) { Bytes($0[..<6]) } == wireForm(Self.gateway))
   }
 
+  @Test(
+    "Who asks for the guest's address from beyond its networks shows no way to there",
+    arguments: Wire.plain)
+  func farAsker(_ wire: SentryScene.Wire) throws {
+    let scene = try SentryScene(wire)
+    scene.establish()
+    scene.hear(scene.echoReply(), .fromGuest)
+    let far: IPAddress =
+      wire.isIPv6 ? .v6(IPv6Address(high: 0x2001_0db8 << 32, low: 9)) : .v4(IPv4Address(8, 8, 8, 8))
+    let echo = frame(scene.echoRequest(from: far), from: Self.router)
+    #expect(scene.judge(echo).wakes(.icmp))
+    // The guest answers such questions whatever its routes say. What else comes from there it does not, without
+    // a route.
+    scene.hear(scene.question(about: scene.guest, from: far, mac: Self.router), .toGuest)
+    scene.hear(scene.assertion(of: scene.guest, to: far, Self.router), .fromGuest)
+    #expect(scene.judge(echo).wakes(.icmp))
+    scene.hear(frame(scene.echoReply(to: far), to: Self.router), .fromGuest)
+    #expect(scene.judge(echo) == .answer(1))
+  }
+
   @Test("What a link-local address sends to shows no way beyond the link")
   func linkLocal() throws {
     let scene = try SentryScene(Wire.plain[1])

@@ -75,3 +75,10 @@ extension IPAddress {
     }
   }
 }
+
+extension IPPacket {
+  /// Whether it is one of those that go straight to a station of the link, whatever the routes say (RFC 4861).
+  var isNeighbourDiscovery: Bool {
+    if case .icmpv6(let message) = transport { (133...137).contains(message.type) } else { false }
+  }
+}

@@ -45,6 +45,12 @@ extension CursorTable {
     store(UInt64(mark(of: station)) << 48 | station.rawValue, offset + 16)
   }
 
+  /// Whether a peer is certainly in a network of the guest's. To others the guest answers ARP and neighbour
+  /// solicitations, too, but all else goes by its routes, if there is one.
+  func isNearGuest(_ peer: IPAddress) -> Bool {
+    addresses.contains { $0.address.isNear(peer) }
+  }
+
   func forgetWay(to peer: IPAddress) {
     if let offset = find(peer.wayWords) { store(UInt64(0), offset + 16) }
   }

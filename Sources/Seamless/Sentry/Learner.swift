@@ -100,13 +100,15 @@ public struct Learner {
     switch packet {
     case .arp(let arp):
       learn(arp, network, seconds)
-      if arp.operation == .reply, !isGroup { table.setWay(to: .v4(arp.target), arp.targetMAC) }
+      if arp.operation == .reply, !isGroup, table.isNearGuest(.v4(arp.target)) {
+        table.setWay(to: .v4(arp.target), arp.targetMAC)
+      }
     case .ip(let ip):
       if ip.isFragment, ip.protocolNumber == IPProtocol.tcp { invalidate(at: now) }
       let index = table.learn(
         ip.source, ip.source.staysOnLink ? .proven : .seen, network: network, at: seconds)
       if !isGroup, !ip.destination.isMulticast, !ip.source.staysOnLink,
-        !ip.source.isNear(ip.destination)
+        !ip.source.isNear(ip.destination), !ip.isNeighbourDiscovery
       {
         table.setGateway(header.destination, for: ip.source)
       }
@@ -134,7 +136,9 @@ public struct Learner {
           learnHopLimit(of: ip)
           learnEchoReply(index, ip, header)
         }
-        if message.type == ICMPMessage.neighbourAdvertisement, !isGroup {
+        if message.type == ICMPMessage.neighbourAdvertisement, !isGroup,
+          table.isNearGuest(ip.destination)
+        {
           table.setWay(to: ip.destination, header.destination)
         }
         learnClosedPort(message, ip, to: header.destination, index, frame, seconds)

@@ -29,7 +29,9 @@ extension Sentry {
     else { return doubt(.unknownAddress, nil, now) }
     if header.tags.isPriorityOnly { return doubt(.vlan, nil, now) }
     // The guest would know its neighbour from now on.
-    if arp.sender != .unspecified { table.setWay(to: .v4(arp.sender), arp.senderMAC) }
+    if arp.sender != .unspecified, table.isNearGuest(.v4(arp.sender)) {
+      table.setWay(to: .v4(arp.sender), arp.senderMAC)
+    }
     replies.appendARP(
       ARPPacket(
         operation: .reply, senderMAC: table.guest, sender: arp.target, targetMAC: arp.senderMAC,
@@ -170,7 +172,9 @@ extension Sentry {
     else { return doubt(.unknownAddress, nil, now) }
     if header.tags.isPriorityOnly { return doubt(.vlan, nil, now) }
     // The guest would know its neighbour from now on.
-    if linkLayer != nil { table.setWay(to: packet.source, mac) }
+    if linkLayer != nil, table.isNearGuest(packet.source) {
+      table.setWay(to: packet.source, mac)
+    }
     flags.insert(.solicited)
     if isAlone, !table.habits.contains(.overrides) { flags.remove(.override) }
     replies.appendNeighbourAdvertisement(

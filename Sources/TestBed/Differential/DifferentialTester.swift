@@ -93,10 +93,10 @@ public struct DifferentialTester: Sendable {
   ///   - count: how many frames are judged.
   ///   - seed: of the random choices.
   ///   - framesPerRound: how many frames there are to a sleep.
-  ///   - only: the number of one frame, to see again what became of it; nil for all.
+  ///   - only: the numbers of some frames, to see again what became of them; nil for all.
   ///   - report: told now and then how far it is, and of each difference.
   public func run(
-    frames count: Int, seed: UInt64, framesPerRound: Int = 1_250, only: Int? = nil,
+    frames count: Int, seed: UInt64, framesPerRound: Int = 1_250, only: ClosedRange<Int>? = nil,
     report: @Sendable (String) -> Void = { _ in }
   ) async throws -> DifferentialResult {
     let clock = ContinuousClock()
@@ -145,7 +145,7 @@ public struct DifferentialTester: Sendable {
         speaksOldVersions: isLast)
       var numbers = Array(result.frames..<min(result.frames + framesPerRound, count))
       result.frames += numbers.count
-      if let only { numbers = numbers.filter { $0 == only } }
+      if let only { numbers = numbers.filter { only.contains($0) } }
       try await playRound(numbers, &generator, &result)
       flows = generator.flows
       result.rounds += 1
