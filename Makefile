@@ -17,7 +17,9 @@ BIN := $(BUILD)/$(CONFIGURATION)
 SWIFT_OPTIONS := -c $(CONFIGURATION) --scratch-path $(BUILD)
 SWIFT_TEST := swift test $(SWIFT_OPTIONS) --skip-build --disable-xctest --no-parallel
 # The tests start the programs that were built with them. A make that is killed takes its lab along.
-LAB := DORMOUSE_BIN_DIR=$(BIN) DORMOUSE_LAB_OWNER=$$PPID scripts/lab.sh
+LAB_SETTINGS := DORMOUSE_BIN_DIR=$(BIN) DORMOUSE_LAB_OWNER=$$PPID
+LAB := $(LAB_SETTINGS) scripts/lab.sh
+TEST := $(LAB_SETTINGS) scripts/recap.sh $(BUILD)/test.log scripts/lab.sh $(SWIFT_TEST)
 FUZZ := BUILD=$(BUILD) scripts/fuzz.sh
 # For fuzz: a target's name, and seconds.
 TARGET ?=
@@ -46,7 +48,7 @@ demo: image ## Show a virtual machine falling asleep and waking up (2 minutes)
 
 test: image $(if $(TESTS),,fuzzer) ## Run all tests (about 17 minutes)
 	@echo "test: running all tests in a lab of their own (about 17 minutes)" >&2
-	@$(LAB) $(SWIFT_TEST) $(TESTS)
+	@$(TEST) $(TESTS)
 ifeq ($(TESTS),)
 	@echo "test: fuzzing every parser for 3 seconds (half a minute)" >&2
 	@FUZZ_FORGET=1 $(FUZZ) run 3
@@ -54,7 +56,7 @@ endif
 
 unit: build ## Run the tests that need no virtual machine (1 minute)
 	@echo "unit: running the tests that need no virtual machine (about 1 minute)" >&2
-	@$(LAB) $(SWIFT_TEST) --skip IntegrationTests $(TESTS)
+	@$(TEST) --skip IntegrationTests $(TESTS)
 
 bench: bench-sleep bench-density bench-sentry bench-emulated ## Run all benchmarks
 
