@@ -390,6 +390,7 @@ extension Machine {
       let new = await guardedIfPossible(running)
       if case .awake(let current) = state, current.process.identity == running.process.identity {
         enter(.awake(new))
+        if new !== running { running.releaseLines() }
       }
     }
   }

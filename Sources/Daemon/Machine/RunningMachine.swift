@@ -14,8 +14,7 @@ final class RunningMachine: Sendable {
   let monitor: QMPClient
   let detour: Detour
   let group: MemoryControlGroup?
-  /// Nil while no sentry guards the VM.
-  let lines: SentryLines?
+  private let heldLines: Mutex<SentryLines?>
 
   init(
     runtime: RuntimeRecord, process: consuming ProcessHandle, monitor: QMPClient, detour: Detour,
@@ -26,7 +25,16 @@ final class RunningMachine: Sendable {
     self.monitor = monitor
     self.detour = detour
     self.group = group
-    self.lines = lines
+    heldLines = Mutex(lines)
+  }
+
+  /// Nil while no sentry guards the VM.
+  var lines: SentryLines? { heldLines.withLock { $0 } }
+
+  /// Another one has taken its place, with lines to another sentry: the detour tap of these is to be gone, though
+  /// what is read ahead and recorded goes on to use the rest.
+  func releaseLines() {
+    heldLines.withLock { $0 = nil }
   }
 
   /// The tap's queue, seen through QEMU's own descriptor: true while frames wait for the guest.
